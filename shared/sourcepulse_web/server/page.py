@@ -63,12 +63,15 @@ def render(request: Request, services: Services, template: str, **values: Any) -
     )
 
 
-def sentence(request: Request, code: int, text: str) -> bytes:
-    """Return an answer that is one sentence: on a page if a browser asks for one and it is an error, else plain."""
+def sentence(request: Request, code: int, text: str, *, title: str = "", back: str = "") -> bytes:
+    """Return an answer that is one sentence: on a page if a browser asks for one and it is an error, else plain.
+
+    `title` is its heading where that of the status does not fit, and `back` the path of a page to go on from.
+    """
     request.setResponseCode(code)
     accepted = request.getHeader(b"accept") or b""
     if code >= ERRORS_FROM and b"text/html" in accepted:
-        return _page(request, "error.html", code=code, title=TITLES.get(code, TITLES[0]), text=text)
+        return _page(request, "error.html", code=code, title=title or TITLES.get(code, TITLES[0]), text=text, back=back)
     request.setHeader(b"content-type", PLAIN)
     request.setHeader(b"cache-control", b"no-store")
     return f"{text}\n".encode()

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sourcepulse.catalogue.own_types import read_own_types
 from sourcepulse.config import Config
 from sourcepulse.errors import ConfigError
 from sourcepulse_web.process.choices import broker_of, log_path, settings_of
@@ -33,6 +34,8 @@ class Place:
     store: Path
     #: Whether the log is the gateway's own, which is private, and not the broker.
     own_log: bool = True
+    #: The event types of the site.
+    own_types: Collection[str] = ()
 
     @property
     def outbox(self) -> Path:
@@ -60,8 +63,17 @@ def place_of(
         log=path,
         exchange=settings.exchange,
         store=store or store_of(settings.webhooks, path),
+        own_types=_own_types(settings.schemas_dir),
         own_log=broker is None or broker.scheme != "file",
     )
+
+
+def _own_types(folder: Path | None) -> Collection[str]:
+    """Return the types of the site; none if they cannot be read, which the gateway and its catalogue report."""
+    try:
+        return () if folder is None else tuple(read_own_types(folder))
+    except ConfigError:
+        return ()
 
 
 def store_of(settings: WebhookSettings, log: Path) -> Path:

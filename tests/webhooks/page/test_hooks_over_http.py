@@ -247,6 +247,26 @@ def test_a_form_needs_its_token_and_json_an_origin_of_ours(site: HookedSite) -> 
     assert "Paused: nothing is sent" in site.page("/hooks/guarded?did=pause")
 
 
+def test_a_doubted_topic_older_attempts_and_refusals_lead_on(site: HookedSite) -> None:
+    doubt = "'hg.push' matches no event type; did you mean 'hg.push.#'?"
+    added = site.post("/hooks", {"name": "doubted", "url": URL, "topics": ["hg.push"]})
+    checked = site.post("/hooks", {"check": True, "topics": ["hg.push"]})
+    assert (added.document["doubt"], checked.document["topics_doubt"]) == (doubt, doubt)
+    assert doubt in site.page("/hooks/doubted")
+    numbers = [site.record("doubted", id=str(number)) for number in range(25)]
+    page = site.page("/hooks/doubted")
+    assert f'href="/hooks/doubted?before={numbers[5]}">Older attempts' in page
+    older = site.ask("GET", f"/hooks/doubted?before={numbers[5]}&format=json").document["attempts"]
+    assert [each["number"] for each in older] == numbers[4::-1]
+    assert "not in the log" in site.page(f"/hooks/doubted?open={numbers[0]}&before={numbers[5]}")
+    form = site.send_form("/hooks/doubted/pause", {"token": "x"}, Accept="text/html")
+    assert (form.status, "Send it once more" in form.text, 'href="/hooks/doubted"' in form.text) == (403, True, True)
+    assert "there are test, pause" in site.post("/hooks/doubted/fly").text
+    curl = site.ask("POST", "/hooks", '{"name": "a"}', content_type="application/x-www-form-urlencoded")
+    assert (curl.status, "Content-Type: application/json" in curl.text) == (400, True)
+    assert site.post("/hooks/doubted/remove").status == 200
+
+
 def test_what_cannot_be_undone_is_asked_once_in_words(site: HookedSite) -> None:
     first = site.add("asked")
     site.append(example_of("hg.push"))

@@ -91,14 +91,19 @@ def _redeliver(room: Room, name: str, owner: str, asked: Asked) -> Done:
         raise
     except NothingThereError:
         raise RefusedError(404, _NOT_TRIED) from None
-    said = _said_redelivery(found.events, found.withdrawn + found.gone)
-    return Done(said, {"count": found.events, "withdrawn": found.withdrawn, "gone": found.gone})
+    said = _said_redelivery(found.events, found.withdrawn + found.gone, found.waiting)
+    counts = {"count": found.events, "withdrawn": found.withdrawn, "gone": found.gone, "waiting": found.waiting}
+    return Done(said, counts)
 
 
-def _said_redelivery(count: int, left: int) -> str:
+def _said_redelivery(count: int, left: int, waiting: int) -> str:
     said = f"{many(count, 'event')} {'is' if count == 1 else 'are'} sent again."
     if left:
         said += f" {many(left, 'event')} {'is' if left == 1 else 'are'} not public any more, or not in the log."
+    if waiting:
+        said += " It waits already: it is sent in its turn, and while the hook does not send, Resume sends it."
+    if not count + left + waiting:
+        said += " Nothing in the log is what was asked for."
     return said
 
 
@@ -117,8 +122,8 @@ def said_of(args: Mapping[bytes, list[bytes]]) -> str:
     did = args.get(b"did", [b""])[-1].decode("ascii", "replace")
     if did != "redeliver":
         return SAID.get(did, "")
-    count, left = (_number(args.get(name, [b""])[-1]) for name in (b"count", b"left"))
-    return _said_redelivery(count, left)
+    count, left, waiting = (_number(args.get(name, [b""])[-1]) for name in (b"count", b"left", b"waiting"))
+    return _said_redelivery(count, left, waiting)
 
 
 def _number(text: bytes) -> int:
@@ -128,7 +133,7 @@ def _number(text: bytes) -> int:
 def did(action: str, done: Done) -> str:
     """Return the query of a page from which `said_of` returns what was done."""
     left = done.more.get("withdrawn", 0) + done.more.get("gone", 0)
-    counts = f"&count={done.more['count']}&left={left}" if action == "redeliver" else ""
+    counts = f"&count={done.more['count']}&left={left}&waiting={done.more['waiting']}" if action == "redeliver" else ""
     return f"did={action}{counts}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.pages.hooks import asked as asking
 from sourcepulse_web.server.page import sentence
+from sourcepulse_web.webhooks.hook import NAME
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from sourcepulse_web.webhooks.settings import WebhookSettings
 
 NO_PAGE = "There is no such page."
-_EXPIRED = "This form was sent already, or it is too old. Nothing was done. Open {}, and use the form there."
+_EXPIRED = (
+    "This form was sent already, or it is too old, or the gateway was started again since. Nothing was done. Open {}, "
+    "and use the form there."
+)
+_SEND_AGAIN = "Send it once more"
 _OFF = "Webhooks are off here."
 
 
@@ -27,9 +32,10 @@ class RefusedError(SourcePulseError):
 
     reason = "refused"
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, title: str = "") -> None:
         super().__init__(text)
         self.code = code
+        self.title = title
 
 
 def no_page() -> RefusedError:
@@ -52,11 +58,17 @@ def is_for_program(request: Request) -> bool:
     return (request.getHeader("content-type") or "").partition(";")[0].strip().lower() == asking.JSON
 
 
-def refusal(request: Request, code: int, text: str) -> bytes:
-    """Return an error as a sentence, in JSON for a program."""
+def refusal(request: Request, code: int, text: str, title: str = "") -> bytes:
+    """Return an error as a sentence, in JSON for a program; after a form with the way back to its page."""
     if is_for_program(request):
         return as_json(request, code, {"error": text})
-    return sentence(request, code, text)
+    return sentence(request, code, text, title=title, back=_back(request) if request.method == b"POST" else "")
+
+
+def _back(request: Request) -> str:
+    """Return the page on which a form was."""
+    name = (request.postpath or [b""])[0].decode("ascii", "replace")
+    return f"/hooks/{name}" if NAME.fullmatch(name) else "/hooks"
 
 
 def as_json(request: Request, code: int, document: object) -> bytes:
@@ -69,4 +81,4 @@ def as_json(request: Request, code: int, document: object) -> bytes:
 
 def expired(place: str) -> RefusedError:
     """Return the refusal of a form without a good token."""
-    return RefusedError(403, _EXPIRED.format(place))
+    return RefusedError(403, _EXPIRED.format(place), _SEND_AGAIN)

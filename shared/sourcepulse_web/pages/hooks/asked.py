@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FIELDS_MAX = 30
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 _FOREIGN = "Another site sent this form, so nothing was done. Open /hooks, and use the form there."
+_NOT_A_FORM = f"the body looks like JSON but was sent as a form; send the header Content-Type: {JSON}"
 _TYPES = f"Send a form ({FORM}) or JSON ({JSON})."
 
 
@@ -68,6 +69,8 @@ def read(content_type: str, body: bytes) -> Asked:
         return Asked(_object(body), is_json=True)
     if kind != FORM:
         raise ConfigError(_TYPES)
+    if body.lstrip().startswith(b"{"):
+        raise ConfigError(_NOT_A_FORM)
     try:
         found = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
     except ValueError:

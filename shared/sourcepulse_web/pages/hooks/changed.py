@@ -10,7 +10,7 @@ from twisted.web.http import CREATED, SEE_OTHER
 
 from sourcepulse.errors import ConfigError
 from sourcepulse_web.pages.hooks.actions import ACTIONS, Done, did, perform
-from sourcepulse_web.pages.hooks.answers import as_json, expired, no_page
+from sourcepulse_web.pages.hooks.answers import RefusedError, as_json, expired, no_page
 from sourcepulse_web.pages.hooks.asked import Asked, read
 from sourcepulse_web.pages.hooks.check import FIELDS, checked, form_asked, sentence_of
 from sourcepulse_web.pages.hooks.page import Asker, Parts
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 #: The hidden field of each form.
 _HIDDEN = "token"
 _TAKEN = "A hook has this name already; choose another name."
+_NO_ACTION = f"There is no such action; there are {', '.join(ACTIONS)}."
 _CORRECT = "Correct what is wrong below; nothing was made."
 
 
@@ -56,7 +57,7 @@ class Changed:
         if not path:
             return await self._add(request, asker, asked)
         if len(path) != 2 or path[1] not in ACTIONS:
-            raise no_page()
+            raise no_page() if len(path) != 2 else RefusedError(404, _NO_ACTION)
         name, action = path
         self._check_token(asker, asked, f"{action} {name}", f"/hooks/{name}")
         if action == "edit" and not asked.is_json:
@@ -67,7 +68,7 @@ class Changed:
         if asked.is_json:
             return as_json(request, 202 if action == "test" else 200, {"said": done.said, **done.more})
         if done.secret:
-            return self._secret(request, name, done.secret, done.said)
+            return self._secret(request, asker, name, done.secret, done.said)
         return _see(request, "/hooks" if action == "remove" else f"/hooks/{name}", did(action, done))
 
     async def _add(self, request: Request, asker: Asker, asked: Asked) -> bytes:
@@ -76,7 +77,8 @@ class Changed:
         only_check = asked.yes("check")
         fields = [name for name in FIELDS if name in asked.fields] if only_check and is_json else FIELDS
         form = form_asked(asked)
-        sends_test = asked.yes("test") if is_json else True
+        # By a form not: the receiver has not the secret yet, and would refuse it.
+        sends_test = is_json and asked.yes("test")
         outcome: Outcome = await self._parts.desks.run(
             asker.user,
             lambda room: (
@@ -86,8 +88,7 @@ class Changed:
         if is_json:
             return _add_json(request, outcome, only_check=only_check)
         if outcome.added is not None:
-            said = "Added, and a test is on its way." if outcome.test is not None else "Added."
-            return self._secret(request, form.name, outcome.added.secret, said, outcome.added.doubt)
+            return self._secret(request, asker, form.name, outcome.added.secret, "Added.", outcome.added.doubt)
         return await self._form(request, asker, outcome.form, is_wrong=not only_check or bool(outcome.form.errors))
 
     async def _edit(self, request: Request, asker: Asker, name: str, asked: Asked) -> bytes:
@@ -116,7 +117,7 @@ class Changed:
         request.setResponseCode(400 if is_wrong else 200)
         return body
 
-    def _secret(self, request: Request, name: str, secret: str, said: str, doubt: str = "") -> bytes:
+    def _secret(self, request: Request, asker: Asker, name: str, secret: str, said: str, doubt: str = "") -> bytes:
         """Return the page that shows a secret; loading it again is the same form again, which is refused."""
         return render(
             request,
@@ -126,6 +127,7 @@ class Changed:
             name=name,
             secret=secret,
             said=said,
+            token=self._shown.token(asker, f"test {name}"),
             doubt=doubt and sentence_of(doubt),
         )
 
@@ -166,7 +168,13 @@ def _add_json(request: Request, outcome: Outcome, *, only_check: bool) -> bytes:
         return as_json(request, CREATED, document)
     if only_check:
         count = None if form.matches is None else form.matches.count
-        document = {"errors": form.errors, "matches": count, "said": form.said, "doubt": form.doubt}
+        document = {
+            "errors": form.errors,
+            "matches": count,
+            "said": form.said,
+            "doubt": form.doubt,
+            "topics_doubt": form.topics_doubt,
+        }
         return as_json(request, 200, document)
     return as_json(request, 400, {"error": form.errors.get("") or _CORRECT, "errors": form.errors})
 

@@ -38,7 +38,7 @@ def checked(form: Form, room: Room, owner: str, *, fields: Collection[str], is_n
 
     It may wait for the name service, because an address that leads into a private network is wrong as well.
     """
-    errors, doubt, matches = {}, "", None
+    errors, doubt, topics_doubt, matches = {}, "", "", None
     if "name" in fields and is_new:
         errors["name"] = _name_error(form.name, room, owner)
     if "url" in fields:
@@ -48,13 +48,14 @@ def checked(form: Form, room: Room, owner: str, *, fields: Collection[str], is_n
             errors["url"] = sentence_of(error)
     if "topics" in fields:
         try:
-            matches = room.desk.matches(check_topics(form.topics))
+            topics = check_topics(form.topics)
+            matches, topics_doubt = room.desk.matches(topics), room.desk.topics_doubt(topics)
         except ConfigError as error:
             errors["topics"] = sentence_of(error)
     if "handshake" in fields and form.handshake not in set(Handshake):
         errors["handshake"] = f"The handshake is one of {', '.join(Handshake)}."
     found = {name: error for name, error in errors.items() if error}
-    return form._replace(errors=found, matches=matches, doubt=doubt and sentence_of(doubt))
+    return form._replace(errors=found, matches=matches, doubt=doubt and sentence_of(doubt), topics_doubt=topics_doubt)
 
 
 def _name_error(name: str, room: Room, owner: str) -> str:

@@ -135,7 +135,7 @@ def _failed(request: Request, failure: Failure) -> bytes:
     """Return the sentence of an error that a reader can do something about; any other passes through."""
     error = failure.value
     if isinstance(error, RefusedError):
-        return refusal(request, error.code, str(error))
+        return refusal(request, error.code, str(error), error.title)
     if isinstance(error, UserError):
         return refusal(request, 403, str(error))
     if isinstance(error, UnknownHookError):

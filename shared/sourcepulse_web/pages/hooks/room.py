@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from sourcepulse_web.pages.catalogue.own import own_types_reader
 from sourcepulse_web.pages.hooks.answers import webhooks_of
 from sourcepulse_web.webhooks.desk.desk import Desk
 from sourcepulse_web.webhooks.errors import HookStoreError
@@ -62,7 +63,9 @@ class Rooms:
         clock = self._services.clock
         is_usable = True
         try:
-            yield Room(Desk(files.store, files.queues, webhooks, clock), files.store, files.queues, webhooks, clock())
+            types = own_types_reader(self._services).read().schemas
+            desk = Desk(files.store, files.queues, webhooks, clock, own_types=types)
+            yield Room(desk, files.store, files.queues, webhooks, clock())
         except HookStoreError:
             # It may have been replaced. The log opens itself again.
             is_usable = False

@@ -18,17 +18,21 @@ from sourcepulse_web.pages.hooks.page import Asker, Parts
 from sourcepulse_web.pages.hooks.queues import queue_values
 from sourcepulse_web.server.page import render
 from sourcepulse_web.webhooks.desk.card import Card, card_json, whole_json
+from sourcepulse_web.webhooks.desk.desk import ATTEMPTS
 from sourcepulse_web.webhooks.store.records import Delivered
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
     from sourcepulse_web.pages.hooks.room import Room
+    from sourcepulse_web.webhooks.hook import Attempt
 
 #: Of `key=`, by which another page fills the form in.
 PATTERNS_MAX = 10
 #: How often an answer is read again because something was withdrawn meanwhile.
 READS_MAX = 5
+#: Of a number in the store, which has 64 bits.
+_NUMBER_MAX_DIGITS = 18
 
 Result = TypeVar("Result")
 
@@ -41,15 +45,35 @@ class Seen(NamedTuple):
     runs: bool
     card: Card | None = None
     delivered: Delivered = Delivered()
+    #: About topics of the chosen one that match no event type.
+    doubt: str = ""
+    #: The event of the attempt that is open, as the log has it now; None if it may not be shown or is gone.
+    body: bytes | None = None
 
 
-def seen_of(room: Room, asker: Asker, name: str = "") -> Seen:
+def seen_of(room: Room, asker: Asker, name: str = "", *, before: int | None = None, opened: int | None = None) -> Seen:
     """Read it, in a thread; UnknownHookError if this user has no hook of the name."""
     cards, runs = room.desk.list(asker.owner), room.desk.sender_runs()
     if not name:
         return Seen(cards, runs)
-    card = room.desk.show(name, owner=asker.owner)
-    return Seen(cards, runs, card, room.store.attempts.delivered(name, room.now))
+    card = room.desk.show(name, owner=asker.owner, before=before)
+    body = next((_body(room, each) for each in card.attempts if each.number == opened), None)
+    delivered = room.store.attempts.delivered(name, room.now)
+    return Seen(cards, runs, card, delivered, room.desk.topics_doubt(card.hook.topics), body)
+
+
+def _body(room: Room, attempt: Attempt) -> bytes | None:
+    """Return the event of an attempt, if the log still has it there and did not withdraw it."""
+    loaded = room.queues.load(attempt.position) if attempt.position else None
+    if loaded is None or loaded.withdrawn:
+        return None
+    try:
+        event = json.loads(loaded.body)
+    except (ValueError, RecursionError):
+        return None
+    # In a log that replaced another one the position is that of another event.
+    is_same = isinstance(event, dict) and (event.get("source"), event.get("id")) == (attempt.source, attempt.id)
+    return loaded.body if is_same else None
 
 
 class Shown:
@@ -113,7 +137,8 @@ class Shown:
         )
 
     async def _one(self, request: Request, asker: Asker, name: str, *, edit: bool) -> bytes:
-        seen = await self.read(asker, lambda room: seen_of(room, asker, name))
+        before, opened = _number(request, b"before"), _number(request, b"open")
+        seen = await self.read(asker, lambda room: seen_of(room, asker, name, before=before, opened=opened))
         card = seen.card
         if card is not None and is_for_program(request):
             document = whole_json(card)
@@ -124,7 +149,8 @@ class Shown:
     def page(self, request: Request, asker: Asker, seen: Seen, *, form: view.Form, edit: bool = False) -> bytes:
         """Return the list with the form, and the chosen hook."""
         now, webhooks, card = self._services.clock(), webhooks_of(self._services), seen.card
-        opened = (request.args or {}).get(b"open", [b""])[-1].decode("ascii", "replace")
+        opened = _number(request, b"open")
+        last = card.attempts[-1].number if card is not None and len(card.attempts) == ATTEMPTS else None
         purpose = f"edit {card.hook.name}" if edit and card is not None else "add"
         return render(
             request,
@@ -134,8 +160,13 @@ class Shown:
             user=asker.user,
             rows=[view.row_of(each, now, runs=seen.runs) for each in seen.cards],
             most=webhooks.owner_hooks_max,
-            chosen=None if card is None else view.chosen_of(card, seen.delivered, now, runs=seen.runs),
+            chosen=None
+            if card is None
+            else view.chosen_of(card, seen.delivered, now, runs=seen.runs, doubt=seen.doubt),
             opened=opened,
+            before=_number(request, b"before"),
+            older=last,
+            tokens=_tokens(seen.body),
             form=form,
             form_token=self.token(asker, purpose) if asker.user else "",
             edit=edit,
@@ -207,6 +238,12 @@ class Shown:
     def token(self, asker: Asker, purpose: str) -> str:
         """Return a form token of a user."""
         return self._parts.tokens.make(asker.user, purpose)
+
+
+def _number(request: Request, name: bytes) -> int | None:
+    """Return the number of an attempt in the address; None if there is none."""
+    text = (request.args or {}).get(name, [b""])[-1]
+    return int(text) if text.isdigit() and len(text) <= _NUMBER_MAX_DIGITS else None
 
 
 def _patterns(request: Request) -> list[str]:

@@ -81,6 +81,7 @@ class Chosen(NamedTuple):
 
     row: Row
     topics: tuple[str, ...]
+    doubt: str
     waits: str
     resume: str
     can_pause: bool
@@ -109,6 +110,8 @@ class Form(NamedTuple):
     matches: Matches | None = None
     #: About a receiver that is not found yet.
     doubt: str = ""
+    #: About topics that match no event type.
+    topics_doubt: str = ""
 
     def error(self, field: str) -> str:
         """Return what is wrong with a field, or "" if nothing is."""
@@ -140,7 +143,7 @@ def form_of(hook: Hook) -> Form:
 
 def row_of(card: Card, now: float, *, runs: bool = True) -> Row:
     """Return a hook as a line of the list; `runs` is whether the sender does."""
-    state = words.STATES[card.look] if runs or card.look is not Look.WORKING else words.IDLE
+    state = words.state_of(card, runs=runs)
     topics = tuple(shown(each) for each in card.hook.topics)
     return Row(
         name=card.hook.name,
@@ -155,13 +158,14 @@ def row_of(card: Card, now: float, *, runs: bool = True) -> Row:
     )
 
 
-def chosen_of(card: Card, delivered: Delivered, now: float, *, runs: bool = True) -> Chosen:
+def chosen_of(card: Card, delivered: Delivered, now: float, *, runs: bool = True, doubt: str = "") -> Chosen:
     """Return a hook with its figures, attempts and what is set aside."""
     apart = frozenset((each.event.source, each.event.id) for each in card.set_aside)
     until, interrupted = card.old_secret_until, card.standing.interrupted_at
     return Chosen(
         row=row_of(card, now, runs=runs),
         topics=tuple(shown(each) for each in card.hook.topics),
+        doubt=doubt,
         waits=words.waits(card, now),
         # Only owners have a form here, and what an admin paused is not theirs to resume.
         resume="" if card.standing.is_paused_by_admin else _RESUME.get(card.look, ""),
@@ -176,7 +180,7 @@ def chosen_of(card: Card, delivered: Delivered, now: float, *, runs: bool = True
         figures=_figures(card, delivered, now),
         refused=tuple(_refused(each, now) for each in card.set_aside[:REFUSED_SHOWN]),
         more_refused=max(0, len(card.set_aside) - REFUSED_SHOWN),
-        attempts=tuple(_try(each, now, apart) for each in card.attempts),
+        attempts=_tries(card, now, apart),
     )
 
 
@@ -207,6 +211,19 @@ def _refused(refused: cards.Refused, now: float) -> Refused:
         answer = words.answer(attempt).partition(" ")[2]
         text = f"Answered {attempt.status}, {many(attempt.tries, 'time')}{': ' if answer else ''}{answer}"
     return Refused(event.letter, shown(event.routing_key), event.id, words.clock(event.dead_at, now), text)
+
+
+def _tries(card: Card, now: float, apart: frozenset[tuple[str, str]]) -> tuple[Try, ...]:
+    """Return the attempts; what comes next is said at the newest one of an event, while the hook is on."""
+    found, seen = [], set[tuple[str, str]]()
+    sends = card.look in (Look.WORKING, Look.FAILING)
+    for each in card.attempts:
+        event = each.source, each.id
+        each_try = _try(each, now, apart)
+        is_over = event in seen or (not sends and each.next_at is not None)
+        found.append(each_try._replace(next="") if is_over else each_try)
+        seen.add(event)
+    return tuple(found)
 
 
 def _try(attempt: Attempt, now: float, apart: frozenset[tuple[str, str]]) -> Try:

@@ -37,10 +37,21 @@ STATES = {
 }
 #: Of a hook that would work, while the sender does not run.
 IDLE = State("△", "warnings", "not sent now")
+#: Of a hook to which nothing was sent but tests, of which the last failed.
+UNTRIED = State("△", "warnings", "not tried yet")
 _NEXT = {
     Outcome.GONE: "switched off",
     Outcome.WITHHELD: "not sent",
 }
+
+
+def state_of(card: Card, *, runs: bool = True) -> State:
+    """Return the state of a hook; `runs` is whether the sender does."""
+    if card.look is not Look.WORKING:
+        return STATES[card.look]
+    if not runs:
+        return IDLE
+    return STATES[card.look] if card.failed_test is None else UNTRIED
 
 
 class Moment(NamedTuple):
@@ -80,7 +91,9 @@ def waits(card: Card, now: float) -> str:
         reason = f": {shown(standing.reason)}" if standing.reason else ""
         kept = f". {events} {'is' if waiting == 1 else 'are'} kept for it" if card.look is not Look.OFF else ""
         return f"since {clock(standing.since, now).words}{reason}{kept}"
-    if standing.last_success_at is None:
+    if card.failed_test is not None:
+        done = f"the last test failed: {answer(card.failed_test)}"
+    elif standing.last_success_at is None:
         done = "nothing was sent yet" if not waiting else f"{events} to be sent"
     else:
         done = f"last accepted {moment(standing.last_success_at, now).words}"

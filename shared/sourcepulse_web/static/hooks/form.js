@@ -25,11 +25,10 @@ function mark(field, text) {
 }
 
 // About what is right, but worth a look: a receiver that is not found yet, and how much would have come.
-function note(form, field, { doubt, said }) {
-  if (field.id === "url") {
-    form.querySelector(".doubt")?.remove();
-    if (doubt) field.after(el("p", "doubt", `△ ${doubt}`));
-  }
+function note(form, field, { doubt, topics_doubt, said }) {
+  const text = { url: doubt, topics: topics_doubt }[field.id];
+  form.querySelector(`.doubt[data-of=${field.id}]`)?.remove();
+  if (text) field.after(el("p", { class: "doubt", "data-of": field.id }, `△ ${text}`));
   if (field.id !== "topics") return;
   const live = `/?${new URLSearchParams(value(field).map((topic) => ["key", topic]))}`;
   get("matches").replaceChildren(...(said ? [`${said} `, el("a", { href: live }, "Show them live")] : []));

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sourcepulse.events.event import format_time
 from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
 from sourcepulse_web.webhooks.notices.events import TEST
+from sourcepulse_web.webhooks.send.outcome import Outcome
 from sourcepulse_web.webhooks.store.records import Figures, KeptConsent, SetAside
 
 
@@ -71,6 +72,12 @@ class Card:
         known = self.attempts or (() if self.last is None else (self.last,))
         counted = self.standing.delivered or self.refused or self.figures.set_aside
         return bool(counted) or any(each.type != TEST for each in known)
+
+    @property
+    def failed_test(self) -> Attempt | None:
+        """Return the last test if it failed and no event was accepted yet, so that nothing shows that it works."""
+        is_failed = self.last is not None and self.last.position == 0 and self.last.outcome != Outcome.DELIVERED
+        return self.last if is_failed and self.standing.last_success_at is None and not self.was_tried else None
 
 
 def card_json(card: Card) -> dict[str, Any]:

@@ -54,12 +54,12 @@ class Cards:
                 cards.append(self._card(hook, figures[hook.name]))
         return cards
 
-    def whole(self, name: str, owner: str | None, attempts: int) -> Card:
-        """Return one card with its newest attempts and what is set aside."""
+    def whole(self, name: str, owner: str | None, attempts: int, before: int | None = None) -> Card:
+        """Return one card with its newest attempts, or those before a number, and what is set aside."""
         hook = self.hook(name, owner)
         return replace(
             self._card(hook, self._figures([hook])[name]),
-            attempts=tuple(self._store.attempts.of_hook(name, attempts)),
+            attempts=tuple(self._store.attempts.of_hook(name, attempts, before)),
             set_aside=tuple(self._refused(name, each) for each in self._letters(name)),
         )
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from sourcepulse.brokers import bounded_socket
 from sourcepulse.errors import ConfigError, NothingThereError, SourcePulseError, quoted
 from sourcepulse_web.webhooks.desk.card import Card
 from sourcepulse_web.webhooks.desk.cards import Cards
+from sourcepulse_web.webhooks.desk.doubts import topics_doubt
 from sourcepulse_web.webhooks.desk.entries import Entry
 from sourcepulse_web.webhooks.desk.importing import Imported, import_entries
 from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, check_bearer, check_room
@@ -47,7 +48,7 @@ SENDER_SECONDS = 10.0
 
 
 class Added(NamedTuple):
-    """The secret of a new hook, which is shown once, and a sentence about a receiver that is not found yet, or ""."""
+    """The secret of a new hook, which is shown once, and and what may be wrong, or ""."""
 
     secret: str
     doubt: str
@@ -76,12 +77,14 @@ class Desk:
         settings: WebhookSettings,
         clock: Callable[[], float] = time.time,
         lookup: Lookup = bounded_socket.resolve,
+        own_types: Collection[str] = (),
     ) -> None:
         self._store = store
         self._queues = queues
         self._settings = settings
         self._clock = clock
         self._lookup = lookup
+        self._own_types = own_types
         self._cards = Cards(store, queues, clock)
 
     def add(
@@ -114,7 +117,7 @@ class Desk:
             read_token(bearer_file)
         # First, so that no name is looked up in vain; it counts again in the transaction that adds it.
         self._check_room(hook, self._store.hooks())
-        doubt = self.look_up(hook.url)
+        doubt = _joined(self.look_up(hook.url), self.topics_doubt(hook.topics))
         secret = secret or new_secret()
         # A process that is killed between these two leaves a hook whose queue the sender declares.
         self._store.add(hook, secret, self._clock(), check=partial(self._check_room, hook))
@@ -129,13 +132,17 @@ class Desk:
         """Return a sentence if the host of a URL is not found now, else ""; raises what forbids the URL."""
         return look_up(url, self._settings, lookup=self._lookup)
 
+    def topics_doubt(self, topics: Sequence[str]) -> str:
+        """Return a sentence about topics that match no event type, else ""."""
+        return topics_doubt(topics, self._own_types)
+
     def list(self, owner: str | None = None) -> list[Card]:
         """Return the hooks by name, without their attempts."""
         return self._cards.all(owner)
 
-    def show(self, name: str, *, owner: str | None = None, attempts: int = ATTEMPTS) -> Card:
-        """Return a hook with its newest attempts and what is set aside."""
-        return self._cards.whole(name, owner, attempts)
+    def show(self, name: str, *, owner: str | None = None, attempts: int = ATTEMPTS, before: int | None = None) -> Card:
+        """Return a hook with its newest attempts, or those before a number, and what is set aside."""
+        return self._cards.whole(name, owner, attempts, before)
 
     def test(self, name: str, *, owner: str | None = None) -> int:
         """Ask the sender to POST a test event at once, and return the number for `test_result`."""
@@ -236,7 +243,7 @@ class Desk:
         bearer_file: str | None = None,
         owner: str | None = None,
     ) -> str:
-        """Change what is not None, and return a sentence if the host of a new URL is not found now, else "".
+        """Change what is not None, and return what may be wrong with a new URL or new topics, else "".
 
         Of changed topics, later events are meant. Another URL is tried at once. ConfigError if an owner would send the
         bearer token, which an admin configured, to another place.
@@ -254,7 +261,10 @@ class Desk:
             check_bearer(former, hook)
         if bearer_file:
             read_token(bearer_file)
-        doubt = self.look_up(hook.url) if hook.url != former.url else ""
+        doubt = _joined(
+            self.look_up(hook.url) if hook.url != former.url else "",
+            "" if topics is None else self.topics_doubt(hook.topics),
+        )
         self._store.change(hook, check=partial(self._check_room, hook) if hook.owner != former.owner else None)
         if topics is not None:
             try:
@@ -288,7 +298,7 @@ class Desk:
 
     def import_hooks(self, entries: Sequence[Entry], *, replace_known: bool = False) -> Imported:
         """Register the hooks of a file, all or none, for the admin; with `replace_known`, change those that exist."""
-        return import_entries(
+        found = import_entries(
             self._store,
             self._queues,
             self._settings,
@@ -297,6 +307,8 @@ class Desk:
             now=self._clock(),
             lookup=self._lookup,
         )
+        doubts = [f"{each.hook.name}: {doubt}" for each in entries if (doubt := self.topics_doubt(each.hook.topics))]
+        return found._replace(doubts=[*found.doubts, *doubts])
 
     def _check_room(self, hook: Hook, others: Sequence[Hook]) -> None:
         check_room(others, [hook], self._settings)
@@ -313,3 +325,7 @@ class Desk:
 
         self._store.troubles.clear(name)
         self._store.update_standing(name, begin)
+
+
+def _joined(*doubts: str) -> str:
+    return ". ".join(each for each in doubts if each)

@@ -261,10 +261,7 @@ class Desk:
             check_bearer(former, hook)
         if bearer_file:
             read_token(bearer_file)
-        doubt = _joined(
-            self.look_up(hook.url) if hook.url != former.url else "",
-            "" if topics is None else self.topics_doubt(hook.topics),
-        )
+        doubt = self._doubt(former, hook)
         self._store.change(hook, check=partial(self._check_room, hook) if hook.owner != former.owner else None)
         if topics is not None:
             try:
@@ -312,6 +309,13 @@ class Desk:
 
     def _check_room(self, hook: Hook, others: Sequence[Hook]) -> None:
         check_room(others, [hook], self._settings)
+
+    def _doubt(self, former: Hook, hook: Hook) -> str:
+        """Return what may be wrong with what was changed."""
+        return _joined(
+            self.look_up(hook.url) if hook.url != former.url else "",
+            self.topics_doubt(hook.topics) if hook.topics != former.topics else "",
+        )
 
     def _begin_again(self, name: str, *, is_resumed: bool) -> None:
         """Forget what failed, so that it is tried at once."""

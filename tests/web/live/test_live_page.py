@@ -155,11 +155,13 @@ def test_what_is_typed_filters_rows_and_stands_in_the_address(site: Gateway, bro
     page.keyboard.type("pears")
     page.wait_for_url("**q=pears")
     assert [row.split()[0] for row in texts(page)] == ["bo"]
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     page.locator("#state:is(.live, .quiet)").wait_for()
     assert [row.split()[0] for row in texts(page)] == ["bo"]
     page.locator("#q").fill("hg.tree.#")
-    page.locator("#q").press("Enter")
+    with page.expect_navigation():
+        page.locator("#q").press("Enter")
     page.locator(".chip", has_text="hg.tree.#").wait_for()
     assert page.locator(".chip").count() == 2
     page.locator(".chip", has_text="hg.push.typed").click()

@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import closing
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from sourcepulse.brokers.file.publisher import LocalPublisher
@@ -90,10 +91,12 @@ def test_what_a_typed_filter_does_not_show_is_not_counted_as_newer(site: Gateway
     shows(page, *["ann"] * 3)
 
 
+@pytest.mark.soak
 def test_back_returns_from_a_filter_to_what_was_before_it_at_once(site: Gateway, browser: Browser) -> None:
-    tree = Tree("back")
+    name = f"back{time.time_ns()}"
+    tree = Tree(name)
     site.append(tree.push("a", user="ann"), tree.push("b", user="bob"))
-    page = live(browser, site, "/?key=hg.push.back")
+    page = live(browser, site, f"/?key=hg.push.{name}")
     field = page.locator("#q")
     for user in ("ann", "bob"):
         field.press_sequentially(user)
@@ -105,7 +108,7 @@ def test_back_returns_from_a_filter_to_what_was_before_it_at_once(site: Gateway,
         field.press_sequentially("x")
         page.go_back()
         shows(page, user)
-        expect(page).to_have_url(re.compile(f"key=hg.push.back&q={user}$"))
+        expect(page).to_have_url(re.compile(f"key=hg.push.{name}&q={user}$"))
         if user == "ann":
             field.fill("")
     page.go_back()
@@ -113,9 +116,11 @@ def test_back_returns_from_a_filter_to_what_was_before_it_at_once(site: Gateway,
 
 
 def test_back_from_the_first_filter_is_the_page_without_one(site: Gateway, browser: Browser) -> None:
-    tree = Tree("once")
+    # Another name in each run: the site is the same when the test runs once more.
+    name = f"once{time.time_ns()}"
+    tree = Tree(name)
     site.append(tree.push("a", user="ann"), tree.push("b", user="bob"))
-    page = live(browser, site, "/?key=hg.push.once")
+    page = live(browser, site, f"/?key=hg.push.{name}")
     page.locator("#q").press_sequentially("ann")
     with page.expect_navigation():
         page.locator("#q").press("Enter")
@@ -123,7 +128,7 @@ def test_back_from_the_first_filter_is_the_page_without_one(site: Gateway, brows
     page.go_back()
     expect(page.locator(".row:visible")).to_have_count(2)
     expect(page.locator("#q")).to_have_value("")
-    expect(page).to_have_url(site.url("/?key=hg.push.once"))
+    expect(page).to_have_url(site.url(f"/?key=hg.push.{name}"))
 
 
 def test_a_tree_that_was_to_open_and_has_not_is_said_without_an_event(site: Gateway, browser: Browser) -> None:

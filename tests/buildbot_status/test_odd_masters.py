@@ -166,8 +166,8 @@ def _play(master: Master) -> None:
     ((waiting,),) = master.wait_for(
         lambda: master.query("SELECT id FROM builds WHERE buildrequestid = ?", waits["requests"]["waits"])
     )
-    # Waits for a lock.
-    master.wait_for(lambda: master.query("SELECT 1 FROM steps WHERE buildid = ? AND number = 1", waiting))
+    # A step whose row is there may not know its own number yet, and then writes no log when it is stopped.
+    master.wait_for(lambda: "waiting for lock" in master.log())
     master.do("stop_build", buildid=waiting)
     master.do(
         "change",
@@ -253,8 +253,7 @@ def test_logs_are_published_however_short_they_are_and_whenever_they_come(played
         ("late_2", "t", 1, "the same name\n"),
     ]
     (late,) = played.of("build.log.finished", "waits")
-    # On a slow machine it was stopped before it began to wait.
-    assert late.data["slug"] in ("cancelled_while_waiting_for_locks", "cancelled")
+    assert late.data["slug"] == "cancelled_while_waiting_for_locks"
 
 
 def test_a_row_that_lacks_what_it_names_holds_up_no_other(played: Played) -> None:

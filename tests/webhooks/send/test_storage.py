@@ -85,6 +85,19 @@ def test_a_log_that_is_away_for_a_while_is_read_on_and_a_new_one_from_its_beginn
     assert rig.standing("room").interrupted_at is not None
 
 
+def test_a_sender_that_sees_a_hook_before_its_queue_reports_nothing_as_missing(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = rig.hook("room")
+    # As it is between the two steps of `webhook add`.
+    rig.queues.remove("room")
+    rig.start()
+    sent = rig.publish(count=3)
+    rig.wait_until(lambda: room.got == sent)
+    assert rig.standing("room").interrupted_at is None
+    assert "no queue" not in caplog.text
+
+
 def test_an_answer_that_comes_after_the_log_was_replaced_settles_no_event_of_the_new_one(rig: Rig) -> None:
     room = rig.hook("room")
     room.answers = lambda *_: Reply(delay_s=2.0)

@@ -26,6 +26,8 @@ from sourcepulse_web.webhooks.store.records import Held
 FAILING_POSTS_MAX = POSTS_MAX // 2
 #: How many events in a row one hook may skip in a turn, so that the others go on.
 SKIPS_MAX = 200
+#: How long a hook whose queue was never seen is one that is just being added: its queue is declared after it is stored.
+ADDING_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -118,13 +120,15 @@ class Dispatch:
             line.forget_events()
             if self._lines.is_gone(line):
                 return
-            if self._queues.ensure(line.hook, line.added_at):
+            is_new = not line.had_queue and self._clock() - line.added_at < ADDING_SECONDS
+            if self._queues.ensure(line.hook, line.added_at) and not is_new:
                 logger.warning("the log had no queue of the webhook %s; it gets what the log has for it", line.name)
                 self._books.note_interruption(line)
             if self._lines.is_free(line.name):
                 # Its hook was removed meanwhile.
                 self._queues.remove(line.name)
             return
+        line.had_queue = True
         self._is_other_opening()
         # What was delivered before the log was opened again is still to be settled there.
         self._hold(line, events)

@@ -64,6 +64,8 @@ class Line:
     unknown: dict[str, int] = field(default_factory=dict)
     #: The topics to which its queue is known to be bound.
     bound: tuple[str, ...] = ()
+    #: Whether its queue was seen since the sender began.
+    had_queue: bool = False
     #: The state that the hook store had when it was last read.
     seen_state: State = State.ON
 

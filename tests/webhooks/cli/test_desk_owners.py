@@ -79,10 +79,47 @@ def test_an_owner_cannot_resume_what_an_admin_paused(desk: Desk, place: Place) -
         with pytest.raises(ConfigError, match="an admin paused the webhook chat, so only an admin can resume it"):
             desk.resume("chat", owner=ALICE)
         desk.pause("chat", owner=ALICE)
-        desk.edit("chat", url=f"{URL}/other", owner=ALICE)
+        desk.edit("chat", topics=["hg.#"], owner=ALICE)
         assert (desk.show("chat").look, desk.show("chat").standing.reason) == (Look.PAUSED, "an admin paused it")
         desk.resume("chat")
         assert desk.show("chat").look is Look.WORKING
+
+
+def test_an_owner_cannot_get_round_the_pause_of_an_admin_but_an_admin_can(desk: Desk) -> None:
+    desk.add("chat", URL, ["#"], owner=ALICE)
+    desk.add("other", f"{URL}/other", ["#"], owner=ALICE)
+    desk.pause("chat")
+    for call in (
+        lambda: desk.remove("chat", owner=ALICE),
+        lambda: desk.test("chat", owner=ALICE),
+        lambda: desk.resume("chat", owner=ALICE),
+        lambda: desk.edit("chat", url=f"{URL}/moved", owner=ALICE),
+        lambda: desk.edit("other", url=URL, owner=ALICE),
+        lambda: desk.add("chat-again", URL, ["#"], owner=ALICE),
+    ):
+        with pytest.raises(ConfigError, match=r"an admin paused the webhook chat.*until.*ask one"):
+            call()
+    assert {card.hook.name: card.hook.url for card in desk.list()} == {"chat": URL, "other": f"{URL}/other"}
+    assert desk.show("chat").look is Look.PAUSED
+    # Another user, and another receiver, have nothing to do with it.
+    desk.add("bobs", URL, ["#"], owner="bob@example.org")
+    desk.test("other", owner=ALICE)
+    desk.edit("other", url=f"{URL}/moved", owner=ALICE)
+    assert desk.test("chat") > 0
+    desk.edit("chat", url=f"{URL}/new")
+    desk.remove("chat")
+    desk.add("chat", URL, ["#"], owner=ALICE)
+    assert desk.show("chat", owner=ALICE).look is Look.WORKING
+
+
+def test_an_owner_tests_moves_and_removes_what_he_paused_himself(desk: Desk) -> None:
+    desk.add("chat", URL, ["#"], owner=ALICE)
+    desk.pause("chat", owner=ALICE)
+    assert desk.test("chat", owner=ALICE) > 0
+    desk.edit("chat", url=f"{URL}/moved", owner=ALICE)
+    desk.add("second", f"{URL}/moved", ["#"], owner=ALICE)
+    desk.remove("chat", owner=ALICE)
+    assert [card.hook.name for card in desk.list()] == ["second"]
 
 
 def test_an_owner_cannot_send_the_bearer_token_of_an_admin_elsewhere(desk: Desk, tmp_path: Path) -> None:

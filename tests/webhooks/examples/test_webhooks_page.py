@@ -121,7 +121,7 @@ def test_every_command_of_the_page_does_what_the_page_says(site: Site) -> None:
     assert dropped.id in run("sourcepulse webhook drop NAME ID", ID=dropped.id)
     site.receiver.set_secrets([rotated])
 
-    site.run("sourcepulse webhook pause chat-room")
+    run("sourcepulse webhook pause NAME")
     waiting = site.closes("paused")
     run("sourcepulse webhook resume NAME")
     site.receiver.wait_for(1, waiting.id)

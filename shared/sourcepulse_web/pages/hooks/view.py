@@ -85,6 +85,8 @@ class Chosen(NamedTuple):
     waits: str
     resume: str
     can_pause: bool
+    #: By an admin, so that its owner can neither resume, test nor remove it.
+    is_held: bool
     handshake: str
     consent: str
     bearer: bool
@@ -167,9 +169,10 @@ def chosen_of(card: Card, delivered: Delivered, now: float, *, runs: bool = True
         topics=tuple(shown(each) for each in card.hook.topics),
         doubt=doubt,
         waits=words.waits(card, now),
-        # Only owners have a form here, and what an admin paused is not theirs to resume.
+        # Only owners have forms here, and what an admin paused is not theirs to resume.
         resume="" if card.standing.is_paused_by_admin else _RESUME.get(card.look, ""),
         can_pause=card.look in (Look.WORKING, Look.FAILING),
+        is_held=card.standing.is_paused_by_admin,
         handshake=card.hook.handshake.value,
         consent=words.consent(card, now),
         bearer=bool(card.hook.bearer_file),

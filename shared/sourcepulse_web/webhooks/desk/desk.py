@@ -17,7 +17,7 @@ from sourcepulse_web.webhooks.desk.cards import Cards
 from sourcepulse_web.webhooks.desk.doubts import topics_doubt
 from sourcepulse_web.webhooks.desk.entries import Entry
 from sourcepulse_web.webhooks.desk.importing import Imported, import_entries
-from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, check_bearer, check_room
+from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, Limits
 from sourcepulse_web.webhooks.desk.looking_up import look_up
 from sourcepulse_web.webhooks.desk.redelivery import Redelivery, find_set_aside, redeliver_failed, redeliver_one
 from sourcepulse_web.webhooks.errors import QueueMissingError, UnknownHookError
@@ -86,6 +86,7 @@ class Desk:
         self._lookup = lookup
         self._own_types = own_types
         self._cards = Cards(store, queues, clock)
+        self._limits = Limits(store, settings)
 
     def add(
         self,
@@ -100,8 +101,9 @@ class Desk:
     ) -> Added:
         """Register a hook, from the events of now on, and return its secret.
 
-        ConfigError if a value is wrong, the name is in use or there are too many hooks; AddressRefusedError if the
-        host has an address that may not be reached. `bearer_file` and `secret` are for admins.
+        ConfigError if a value is wrong, the name is in use, there are too many hooks, or an admin paused one of this
+        owner and address; AddressRefusedError if the host has an address that may not be reached. `bearer_file` and
+        `secret` are for admins.
         """
         hook = Hook(
             name=check_name(name),
@@ -115,12 +117,12 @@ class Desk:
             key_of(secret)
         if bearer_file:
             read_token(bearer_file)
-        # First, so that no name is looked up in vain; it counts again in the transaction that adds it.
-        self._check_room(hook, self._store.hooks())
+        # First, so that no name is looked up in vain; it is checked again in the transaction that adds it.
+        self._limits.check_new(hook, self._store.hooks())
         doubt = _joined(self.look_up(hook.url), self.topics_doubt(hook.topics))
         secret = secret or new_secret()
         # A process that is killed between these two leaves a hook whose queue the sender declares.
-        self._store.add(hook, secret, self._clock(), check=partial(self._check_room, hook))
+        self._store.add(hook, secret, self._clock(), check=partial(self._limits.check_new, hook))
         try:
             self._queues.declare(hook)
         except SourcePulseError:
@@ -145,8 +147,13 @@ class Desk:
         return self._cards.whole(name, owner, attempts, before)
 
     def test(self, name: str, *, owner: str | None = None) -> int:
-        """Ask the sender to POST a test event at once, and return the number for `test_result`."""
-        return self._store.ask_test(self._cards.hook(name, owner).name, self._clock())
+        """Ask the sender to POST a test event at once, and return the number for `test_result`.
+
+        ConfigError for an owner whose hook an admin paused.
+        """
+        hook = self._cards.hook(name, owner)
+        self._limits.check_pause(hook, owner)
+        return self._store.ask_test(hook.name, self._clock())
 
     def test_result(self, number: int) -> Attempt | None:
         """Return what came of a test; None while there is nothing yet."""
@@ -169,7 +176,8 @@ class Desk:
     def pause(self, name: str, *, owner: str | None = None) -> None:
         """POST nothing until `resume`; events go on being stored.
 
-        A hook that does not send anyway stays as it is, unless an admin pauses it: then its owner cannot resume it.
+        A hook that does not send anyway stays as it is, unless an admin pauses it: then its owner can neither resume,
+        test nor remove it.
         """
         hook = self._cards.hook(name, owner)
         now = self._clock()
@@ -189,8 +197,7 @@ class Desk:
         """
         hook = self._cards.hook(name, owner)
         with self._store.batch(durable=True):
-            if owner is not None and self._store.standing(hook.name).is_paused_by_admin:
-                raise ConfigError(f"an admin paused the webhook {hook.name}, so only an admin can resume it; ask one")
+            self._limits.check_pause(hook, owner)
             self._begin_again(hook.name, is_resumed=True)
         self._store.wake_sender()
 
@@ -246,7 +253,7 @@ class Desk:
         """Change what is not None, and return what may be wrong with a new URL or new topics, else "".
 
         Of changed topics, later events are meant. Another URL is tried at once. ConfigError if an owner would send the
-        bearer token, which an admin configured, to another place.
+        bearer token, which an admin configured, to another place, or get round an admin's pause by another URL.
         """
         former = self._cards.hook(name, owner)
         hook = replace(
@@ -257,12 +264,12 @@ class Desk:
             handshake=former.handshake if handshake is None else handshake,
             bearer_file=former.bearer_file if bearer_file is None else bearer_file,
         )
-        if owner is not None:
-            check_bearer(former, hook)
+        if hook.url != former.url:
+            self._limits.check_move(former, hook, owner)
         if bearer_file:
             read_token(bearer_file)
         doubt = self._doubt(former, hook)
-        self._store.change(hook, check=partial(self._check_room, hook) if hook.owner != former.owner else None)
+        self._store.change(hook, check=partial(self._limits.check_changed, former, hook, owner))
         if topics is not None:
             try:
                 self._queues.rebind(hook)
@@ -279,9 +286,12 @@ class Desk:
         return doubt
 
     def remove(self, name: str, *, owner: str | None = None) -> None:
-        """Remove a hook with its secrets, its attempts and all that waits or is set aside."""
+        """Remove a hook with its secrets, its attempts and all that waits or is set aside.
+
+        ConfigError for an owner whose hook an admin paused: he would add it again, and it would send.
+        """
         try:
-            self._cards.hook(name, owner)
+            self._limits.check_pause(self._cards.hook(name, owner), owner)
         except UnknownHookError:
             # A process that was killed may have left the queue.
             if owner is not None or not self._queues.figures(name).is_declared:
@@ -306,9 +316,6 @@ class Desk:
         )
         doubts = [f"{each.hook.name}: {doubt}" for each in entries if (doubt := self.topics_doubt(each.hook.topics))]
         return found._replace(doubts=[*found.doubts, *doubts])
-
-    def _check_room(self, hook: Hook, others: Sequence[Hook]) -> None:
-        check_room(others, [hook], self._settings)
 
     def _doubt(self, former: Hook, hook: Hook) -> str:
         """Return what may be wrong with what was changed."""

@@ -23,6 +23,7 @@ from sourcepulse.brokers.file.subscription import LocalPublisher, LocalSubscript
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
 from support.brokers.embedded_log import EXCHANGE, drain, log_url, message, publish, publisher, spec, subscribe
+from support.streams.freeze import stop_threads
 
 #: Publishes numbers in batches and prints each number once it is settled.
 PUBLISH = """
@@ -142,7 +143,7 @@ def test_a_stopped_process_is_alive_and_keeps_its_messages(
     assert lines(victim, 1) == ["ready"]
     publish(url, [message(1)])
     assert lines(victim, 1) == ["1"]
-    victim.send_signal(signal.SIGSTOP)
+    stop_threads(victim.pid)
     other = subscribe(url, spec(queue="me", shared=True))
     assert other.receive(0.7) is None
     victim.send_signal(signal.SIGCONT)

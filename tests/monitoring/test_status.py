@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from sourcepulse.relay.on_demand import identity, start_path, write_settings
 from sourcepulse.relay.relay import relay_lock
 from sourcepulse.testing import system_event
 from support.brokers.embedded_log import log_url, wait_until
+from support.streams.freeze import freeze
 
 SOURCEPULSE = str(Path(sys.executable).with_name("sourcepulse"))
 #: The form of the guidelines: service, status, text, and performance data with label=value[unit];warn;crit;min.
@@ -307,7 +307,7 @@ def test_a_real_relay_that_hangs_or_is_killed_turns_the_check_critical(
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as relay:
         try:
             wait_until(lambda: "public_delivered=1c" in check(capsys, box)[1])
-            relay.send_signal(signal.SIGSTOP)
+            freeze(relay, box)
             stored(box, ago_s=30)
             assert check(capsys, box)[0] == Level.OK
             old = time.time() - LOOP_MAX_SECONDS - 10

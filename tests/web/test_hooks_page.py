@@ -20,6 +20,7 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.catalogue import example_of
+from support.streams.freeze import stop_threads
 from support.web.browser import PHONE, Browser, scrolls_sideways
 from support.web.gateway import Gateway, MakeGateway
 
@@ -59,7 +60,7 @@ def test_who_asks_for_the_list_very_often_at_once_leaves_threads_for_others(site
     with ExitStack() as stack:
         asking = []
         # So that all of them are there when the gateway goes on.
-        os.kill(site.pid, signal.SIGSTOP)
+        stop_threads(site.pid)
         try:
             for _ in range(40):
                 connection = socket.create_connection(("127.0.0.1", site.port), timeout=60)

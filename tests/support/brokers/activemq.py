@@ -18,6 +18,7 @@ import trustme
 from support.brokers.activemq_config import LOG_SETTINGS, broker_xml, remove_queue_xml, write_stores
 from support.brokers.rabbitmq import ADMIN, free_port
 from support.component import require
+from support.streams.freeze import stop_threads
 
 START_LIMIT_SECONDS = 90
 STOP_LIMIT_SECONDS = 30
@@ -147,7 +148,7 @@ class ActiveMqNode:
 
     def freeze(self) -> None:
         """Stop the broker from answering, with its connections open."""
-        os.kill(self.pid, signal.SIGSTOP)
+        stop_threads(self.pid)
 
     def thaw(self) -> None:
         """Resume the broker."""

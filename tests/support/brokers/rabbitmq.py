@@ -23,6 +23,7 @@ import amqp
 import trustme
 
 from support.component import require
+from support.streams.freeze import stop_threads
 
 START_LIMIT_SECONDS = 90
 START_ATTEMPTS_MAX = 2
@@ -262,12 +263,7 @@ class RabbitNode:
 
     def freeze(self) -> None:
         """Stop the node from answering, with its connections open."""
-        os.kill(self.pid, signal.SIGSTOP)
-        # The signal is only on its way: on a busy machine some threads go on for a moment.
-        deadline = time.monotonic() + STOP_LIMIT_SECONDS
-        while not _is_stopped(self.pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        stop_threads(self.pid)
 
     def thaw(self) -> None:
         """Resume the node."""
@@ -392,12 +388,6 @@ class RabbitNode:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {_SCHEDULERS}",
             "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
-
-
-def _is_stopped(pid: int) -> bool:
-    """Return whether all threads of a process stand still."""
-    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
-    return set(states) == {"T"}
 
 
 def _definitions() -> dict[str, object]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from support.streams import consumer as stream_consumer
+from support.streams.freeze import stop_threads
 
 END_LIMIT_SECONDS = 60.0
 LOG_TAIL_CHARACTERS = 3000
@@ -47,7 +48,7 @@ class Program:
 
     def freeze(self) -> None:
         """Suspend it, with its files and connections open."""
-        self._running().send_signal(signal.SIGSTOP)
+        stop_threads(self._running().pid)
 
     def thaw(self) -> None:
         """Resume it."""

@@ -217,6 +217,26 @@ def test_without_consent_nothing_is_posted_where_it_is_required_and_it_is_asked_
         assert "WebHook-Allowed-Origin" in rig.attempts("required")[0].reason
 
 
+def test_consent_that_was_given_to_another_origin_is_asked_for_again(tmp_path: Path) -> None:
+    with Rig(tmp_path, origin="tree.example.org") as rig:
+        room = rig.hook("room", handshake=Handshake.REQUIRE)
+        other = Reply(headers=(("webhook-allowed-origin", "tree.example.org"), ("webhook-allowed-rate", "*")))
+        room.receiver.then(other)
+        rig.start()
+        sent = rig.publish(count=2)
+        rig.wait_until(lambda: room.got == sent)
+        rig.settings = replace(rig.settings, origin="pulse.example.org")
+        # It still knows the former name only, and then the new one.
+        room.receiver.then(other)
+        rig.start()
+        sent += rig.publish()
+        rig.wait_until(lambda: room.got == sent)
+        asked = [each.headers["webhook-request-origin"] for each in room.receiver.requests if each.method == "OPTIONS"]
+        assert asked == ["tree.example.org", *["pulse.example.org"] * 2]
+        assert "consents to another sender" in rig.attempts("room")[2].reason
+        assert rig.store.consent("room").origin == "pulse.example.org"  # type: ignore[union-attr]
+
+
 def test_no_more_is_posted_than_the_receiver_consented_to(tmp_path: Path) -> None:
     with Rig(tmp_path) as rig:
         room = rig.hook("room", handshake=Handshake.REQUIRE)

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,18 @@ def test_a_hook_is_kept_as_it_was_added_changed_and_removed(store: HookStore) ->
     for ask in (store.standing, store.secrets, store.added_at, store.consent):
         with pytest.raises(UnknownHookError):
             ask(HOOK.name)
+
+
+def test_a_store_of_the_first_format_keeps_its_hooks_and_a_consent_of_an_unknown_origin(tmp_path: Path) -> None:
+    path = tmp_path / "webhooks.db"
+    with HookStore(path) as store:
+        store.add(HOOK, "whsec_first", NOW)
+        store.set_consent(HOOK.name, KeptConsent(HOOK.url, granted=True, asked_at=NOW, origin="tree.example.org"))
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("ALTER TABLE consents DROP COLUMN origin; PRAGMA user_version = 1;")
+    with HookStore(path) as store:
+        assert store.hooks() == [HOOK]
+        assert store.consent(HOOK.name) == KeptConsent(HOOK.url, granted=True, asked_at=NOW)
 
 
 def test_a_former_secret_signs_until_its_end_and_no_byte_of_it_is_left(store: HookStore) -> None:

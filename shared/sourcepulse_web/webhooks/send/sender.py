@@ -16,7 +16,7 @@ from sourcepulse_web.webhooks.errors import HookStoreReplacedError
 from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.notices.notices import Notices
 from sourcepulse_web.webhooks.post.handshake import Consent, ask
-from sourcepulse_web.webhooks.post.post import Poster
+from sourcepulse_web.webhooks.post.post import Poster, origin_of
 from sourcepulse_web.webhooks.send.books import Books
 from sourcepulse_web.webhooks.send.dispatch import Dispatch
 from sourcepulse_web.webhooks.send.lines import Lines
@@ -75,8 +75,9 @@ class Sender:
         self._books = Books(store, queues, reporter, schedule, clock, monotonic, jitter)
         self._lines = Lines(store, queues, reporter, schedule, clock, monotonic)
         self._posting = Posting(
-            poster, ask_consent or (lambda hook: ask(hook, settings)), asker, queues.load, queues.interrupt, clock
-        )
+            poster, ask_consent or (lambda hook: ask(hook, settings)), origin_of(settings), asker, queues.load,
+            queues.interrupt, clock,
+        )  # fmt: skip
         self._dispatch = Dispatch(
             self._lines, queues, self._books, self._posting, clock, monotonic, schedule,
             asks=settings.bugzilla_outbox is not None,

@@ -18,7 +18,7 @@ class Secret:
 
 
 class KeptConsent(NamedTuple):
-    """What the receiver of a hook answered when it was asked for consent, at the address `url`."""
+    """What the receiver of a hook answered at the address `url`, when the sender `origin` asked for its consent."""
 
     url: str
     granted: bool
@@ -27,6 +27,8 @@ class KeptConsent(NamedTuple):
     rate: str = ""
     #: Why it is not granted.
     reason: str = ""
+    #: As it was named in WebHook-Request-Origin; "" if it was asked by a program that did not keep it.
+    origin: str = ""
 
 
 class AskedTest(NamedTuple):

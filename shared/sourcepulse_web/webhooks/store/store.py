@@ -176,14 +176,15 @@ class HookStore:
         """Return what the receiver answered when it was last asked at its present address; None if it was not."""
         with self._file.read() as db:
             row = db.execute(
-                "SELECT url, granted, asked_at, rate, reason FROM consents WHERE hook = ?", (number_of(db, name),)
+                "SELECT url, granted, asked_at, rate, reason, origin FROM consents WHERE hook = ?",
+                (number_of(db, name),),
             ).fetchone()
         return None if row is None else KeptConsent(row[0], bool(row[1]), *row[2:])
 
     def set_consent(self, name: str, consent: KeptConsent) -> None:
         """Keep what the receiver answered."""
         with self._file.write(durable=False) as db:
-            db.execute("INSERT OR REPLACE INTO consents VALUES (?, ?, ?, ?, ?, ?)", (number_of(db, name), *consent))
+            db.execute("INSERT OR REPLACE INTO consents VALUES (?, ?, ?, ?, ?, ?, ?)", (number_of(db, name), *consent))
 
     def ask_test(self, name: str, now: float) -> int:
         """Ask the sender for a test event, and return the number of the test."""

@@ -99,13 +99,16 @@ CREATE TABLE hours (
 ) WITHOUT ROWID
 """
 
+# Consent is that of one sender: another name of this system asks again, and so does a consent of version 1.
+_VERSION_2 = "ALTER TABLE consents ADD COLUMN origin TEXT NOT NULL DEFAULT ''"
+
 #: What goes with a hook that is removed.
 OF_A_HOOK = ("secrets", "standings", "consents", "tests", "troubles", "attempts", "hours", "hooks")
 
 HOOK_STORE = FileKind(
     name="hook store",
     application_id=APPLICATION_ID,
-    migrations=(_VERSION_1,),
+    migrations=(_VERSION_1, _VERSION_2),
     locked=HookStoreLockedError,
     damaged=HookStoreDamagedError,
     unwritable=HookStoreRefusedError,

@@ -91,6 +91,8 @@ class _ChangedError(Exception):
 class Posting:
     """Makes POSTs and asks about visibility in threads; `finished` returns what came of them, `wake` is called before.
 
+    `origin` is the name by which this system asks for consent.
+
     >>> posting.post(job)
     >>> for result in posting.finished():
     ...     record(result)
@@ -100,6 +102,7 @@ class Posting:
         self,
         poster: Poster,
         ask_consent: Callable[[Hook], Consent],
+        origin: str,
         asker: Asker,
         load: Callable[[int], Loaded | None],
         wake: Callable[[], None],
@@ -108,6 +111,7 @@ class Posting:
         self._poster = poster
         self._load = load
         self._ask_consent = ask_consent
+        self._origin = origin
         self._asker = asker
         self._wake = wake
         self._clock = clock
@@ -164,10 +168,10 @@ class Posting:
         at, began = self._clock(), time.monotonic()
         consent: KeptConsent | None = None
         try:
-            if _must_ask(job, at):
+            if self._must_ask(job, at):
                 asked = self._ask_consent(job.hook)
                 rate = "" if asked.rate_per_minute is None else str(asked.rate_per_minute)
-                consent = KeptConsent(job.hook.url, asked.given, at, rate, asked.reason)
+                consent = KeptConsent(job.hook.url, asked.given, at, rate, asked.reason, self._origin)
                 if job.hook.handshake is Handshake.REQUIRE and not asked.given:
                     answer = Answer(reason=asked.reason, problem=asked.problem, took_s=asked.took_s)
                     return Posted(job=job, at=at, answer=answer, consent=consent)
@@ -185,6 +189,17 @@ class Posting:
             logger.exception("the POST of an event to the webhook %s failed", job.hook.name)
             answer = Answer(reason=f"the sender failed: {type(error).__name__}; see its log")
         return Posted(job=job, at=at, answer=answer, consent=consent)
+
+    def _must_ask(self, job: Job, now: float) -> bool:
+        """Return whether consent must be asked before the POST: CloudEvents HTTP webhook 1.0.2, section 4."""
+        kept = job.consent
+        if job.hook.handshake is Handshake.OFF:
+            return False
+        if kept is None or (kept.url, kept.origin) != (job.hook.url, self._origin):
+            return True
+        if kept.granted:
+            return False
+        return job.hook.handshake is Handshake.REQUIRE or now - kept.asked_at > ASK_AGAIN_SECONDS
 
     def _confirm(self, job: Job, checked: Checked | None, began: float) -> None:
         """Ask once more where it took long to connect; _ChangedError if the event must not be sent as it is."""
@@ -217,15 +232,3 @@ class Posting:
 def with_body(job: Job, body: bytes) -> Job:
     """Return a job that POSTs other bytes of the same event."""
     return replace(job, body=body)
-
-
-def _must_ask(job: Job, now: float) -> bool:
-    """Return whether consent must be asked before the POST: CloudEvents HTTP webhook 1.0.2, section 4."""
-    kept = job.consent
-    if job.hook.handshake is Handshake.OFF:
-        return False
-    if kept is None or kept.url != job.hook.url:
-        return True
-    if kept.granted:
-        return False
-    return job.hook.handshake is Handshake.REQUIRE or now - kept.asked_at > ASK_AGAIN_SECONDS

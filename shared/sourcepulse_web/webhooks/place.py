@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sourcepulse.catalogue.own_types import read_own_types
 from sourcepulse.config import Config
 from sourcepulse.errors import ConfigError
 from sourcepulse_web.process.choices import broker_of, log_path, settings_of
+from sourcepulse_web.settings import TreeSettings
 from sourcepulse_web.webhooks.settings import TABLE, WebhookSettings
 
 STORE_NAME = "webhooks.db"
@@ -36,6 +37,8 @@ class Place:
     own_log: bool = True
     #: The event types of the site.
     own_types: Collection[str] = ()
+    #: The trees of the configuration, by which bugs are linked.
+    trees: Mapping[str, TreeSettings] = field(default_factory=dict)
 
     @property
     def outbox(self) -> Path:
@@ -64,6 +67,7 @@ def place_of(
         exchange=settings.exchange,
         store=store or store_of(settings.webhooks, path),
         own_types=_own_types(settings.schemas_dir),
+        trees=settings.trees,
         own_log=broker is None or broker.scheme != "file",
     )
 

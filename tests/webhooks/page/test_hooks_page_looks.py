@@ -96,7 +96,7 @@ SMALL = """() => [...document.querySelectorAll('.acts :is(a, button), .do :is(a,
 #: Cells whose text runs over their edge.
 OVER = """() => [...document.querySelectorAll('td')].filter(each => each.scrollWidth > each.clientWidth)
     .map(each => each.innerText)"""
-NAMES = """() => [...document.querySelectorAll('.acts :is(a, button), .note :is(a, button)')]
+NAMES = """() => [...document.querySelectorAll('.acts :is(a, button), .note .do :is(a, button)')]
     .map(each => each.ariaLabel)"""
 
 

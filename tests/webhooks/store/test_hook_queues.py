@@ -62,7 +62,7 @@ def test_a_hook_gets_what_comes_after_it_in_order_as_far_as_there_is_room(tmp_pa
     (letter,) = queues.set_aside_list(NAME)
     assert (letter.position, letter.source, letter.reason) == (5, "hg://host/repo", "answered 422 five times")
     found = queues.figures(NAME)
-    assert found == Figures(waiting=1, oldest_at=found.oldest_at, set_aside=1)
+    assert found == Figures(waiting=1, oldest_at=found.oldest_at, set_aside=1, oldest=6)
     assert found.oldest_at is not None
     assert abs(found.oldest_at - time.time()) < 60
 

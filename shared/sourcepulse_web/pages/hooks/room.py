@@ -64,7 +64,8 @@ class Rooms:
         is_usable = True
         try:
             types = own_types_reader(self._services).read().schemas
-            desk = Desk(files.store, files.queues, webhooks, clock, own_types=types)
+            trees = self._services.settings().trees
+            desk = Desk(files.store, files.queues, webhooks, clock, own_types=types, trees=trees)
             yield Room(desk, files.store, files.queues, webhooks, clock())
         except HookStoreError:
             # It may have been replaced. The log opens itself again.

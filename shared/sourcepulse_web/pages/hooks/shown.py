@@ -19,6 +19,7 @@ from sourcepulse_web.pages.hooks.queues import queue_values
 from sourcepulse_web.server.page import render
 from sourcepulse_web.webhooks.desk.card import Card, card_json, whole_json
 from sourcepulse_web.webhooks.desk.desk import ATTEMPTS
+from sourcepulse_web.webhooks.desk.sights import Sight, SightState
 from sourcepulse_web.webhooks.store.records import Delivered
 
 if TYPE_CHECKING:
@@ -57,14 +58,15 @@ def seen_of(room: Room, asker: Asker, name: str = "", *, before: int | None = No
     if not name:
         return Seen(cards, runs)
     card = room.desk.show(name, owner=asker.owner, before=before)
-    body = next((_body(room, each) for each in card.attempts if each.number == opened), None)
+    tried = zip(card.attempts, card.sights, strict=True)
+    body = next((_body(room, each, sight) for each, sight in tried if each.number == opened), None)
     delivered = room.store.attempts.delivered(name, room.now)
     return Seen(cards, runs, card, delivered, room.desk.topics_doubt(card.hook.topics), body)
 
 
-def _body(room: Room, attempt: Attempt) -> bytes | None:
-    """Return the event of an attempt, if the log still has it there and did not withdraw it."""
-    loaded = room.queues.load(attempt.position) if attempt.position else None
+def _body(room: Room, attempt: Attempt, sight: Sight) -> bytes | None:
+    """Return the event of an attempt, if it may be seen; it is read again, because it may be withdrawn by now."""
+    loaded = room.queues.load(attempt.position) if sight.state is SightState.PUBLIC else None
     if loaded is None or loaded.withdrawn:
         return None
     try:
@@ -203,9 +205,10 @@ class Shown:
 
         def look(room: Room) -> tuple[Card, bytes | None]:
             card = room.desk.show(name, owner=asker.owner)
-            found = [each.event for each in card.set_aside if str(each.event.letter) == letter]
-            loaded = room.queues.load(found[0].position) if found and not found[0].withdrawn else None
-            return card, None if loaded is None or loaded.withdrawn else loaded.body
+            found = [each.event.letter for each in card.set_aside if str(each.event.letter) == letter]
+            _, rows = room.queues.rows(name, [], found, lambda row: row)
+            hidden = room.store.attempts.forgotten([(row.source, row.id) for row in rows.values()])
+            return card, next((row.body for row in rows.values() if not row.withdrawn and not hidden), None)
 
         card, body = await self.read(asker, look)
         now = self._services.clock()

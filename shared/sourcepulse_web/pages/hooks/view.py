@@ -11,9 +11,11 @@ from urllib.parse import urlencode
 
 from sourcepulse_web.pages.hooks import words
 from sourcepulse_web.pages.hooks.words import Moment, State
+from sourcepulse_web.pages.live.sentences.parts import Part
 from sourcepulse_web.pages.trees.texts import many, shown
 from sourcepulse_web.webhooks.desk import card as cards
 from sourcepulse_web.webhooks.desk.card import Card, Look
+from sourcepulse_web.webhooks.desk.sights import Sight, SightState
 from sourcepulse_web.webhooks.hook import Attempt, Handshake, Hook
 from sourcepulse_web.webhooks.store.records import Delivered, Matches
 
@@ -37,11 +39,20 @@ class Row(NamedTuple):
     last: Moment
 
 
+class Event(NamedTuple):
+    """What may be seen of an event: a sentence and its time, or why there is none."""
+
+    parts: tuple[Part, ...] = ()
+    at: Moment | None = None
+    absence: str = ""
+
+
 class Try(NamedTuple):
     """One attempt."""
 
     number: int
     at: Moment
+    event: Event
     key: str
     id: str
     source: str
@@ -63,6 +74,7 @@ class Refused(NamedTuple):
     """One event that is set aside."""
 
     letter: int
+    event: Event
     key: str
     id: str
     at: Moment
@@ -95,6 +107,9 @@ class Chosen(NamedTuple):
     interrupted_at: Moment | None
     withheld: int
     figures: tuple[Figure, ...]
+    #: The oldest event that waits, and since when; None if none waits.
+    oldest: Event | None
+    waits_since: Moment | None
     refused: tuple[Refused, ...]
     more_refused: int
     attempts: tuple[Try, ...]
@@ -181,6 +196,8 @@ def chosen_of(card: Card, delivered: Delivered, now: float, *, runs: bool = True
         interrupted_at=None if interrupted is None else words.clock(interrupted, now),
         withheld=card.standing.withheld,
         figures=_figures(card, delivered, now),
+        oldest=None if card.oldest is None else _event(card.oldest, now),
+        waits_since=None if card.figures.oldest_at is None else words.clock(card.figures.oldest_at, now),
         refused=tuple(_refused(each, now) for each in card.set_aside[:REFUSED_SHOWN]),
         more_refused=max(0, len(card.set_aside) - REFUSED_SHOWN),
         attempts=_tries(card, now, apart),
@@ -205,34 +222,49 @@ def _figures(card: Card, delivered: Delivered, now: float) -> tuple[Figure, ...]
 
 
 def _refused(refused: cards.Refused, now: float) -> Refused:
-    event, attempt = refused
-    if event.withdrawn:
+    event, attempt, sight = refused
+    if event.withdrawn or (sight is not None and sight.state is SightState.WITHDRAWN):
         text = "It is not public any more, so it will not be sent."
     elif attempt is None or attempt.status is None:
         text = f"{shown(event.reason)}."
     else:
         answer = words.answer(attempt).partition(" ")[2]
         text = f"Answered {attempt.status}, {many(attempt.tries, 'time')}{': ' if answer else ''}{answer}"
-    return Refused(event.letter, shown(event.routing_key), event.id, words.clock(event.dead_at, now), text)
+    return Refused(
+        letter=event.letter,
+        event=_event(sight, now),
+        key=shown(event.routing_key),
+        id=event.id,
+        at=words.clock(event.dead_at, now),
+        text=text,
+    )
+
+
+def _event(sight: Sight | None, now: float) -> Event:
+    if sight is None:
+        return Event()
+    at = None if sight.at is None else words.clock(sight.at, now)
+    return Event(sight.parts, at, sight.absence)
 
 
 def _tries(card: Card, now: float, apart: frozenset[tuple[str, str]]) -> tuple[Try, ...]:
     """Return the attempts; what comes next is said at the newest one of an event, while the hook is on."""
     found, seen = [], set[tuple[str, str]]()
     sends = card.look in (Look.WORKING, Look.FAILING)
-    for each in card.attempts:
+    for each, sight in zip(card.attempts, card.sights, strict=True):
         event = each.source, each.id
-        each_try = _try(each, now, apart)
+        each_try = _try(each, sight, now, apart)
         is_over = event in seen or (not sends and each.next_at is not None)
         found.append(each_try._replace(next="") if is_over else each_try)
         seen.add(event)
     return tuple(found)
 
 
-def _try(attempt: Attempt, now: float, apart: frozenset[tuple[str, str]]) -> Try:
+def _try(attempt: Attempt, sight: Sight, now: float, apart: frozenset[tuple[str, str]]) -> Try:
     return Try(
         number=attempt.number,
         at=words.clock(attempt.at, now),
+        event=_event(sight, now),
         key=shown(attempt.routing_key or attempt.type),
         id=attempt.id,
         source=shown(attempt.source),

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sourcepulse_web.pages.live.page import Live
-
 if TYPE_CHECKING:
     from twisted.web.resource import Resource
 
@@ -16,4 +14,7 @@ if TYPE_CHECKING:
 
 def resource(services: Services) -> Resource:
     """Return what answers at /."""
+    # Imported here, because a command makes sentences without a server.
+    from sourcepulse_web.pages.live.page import Live
+
     return Live(services)

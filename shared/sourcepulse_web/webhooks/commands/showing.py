@@ -13,6 +13,7 @@ from sourcepulse.events.event import format_time
 from sourcepulse.events.safe_text import plain
 from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
 from sourcepulse_web.webhooks.desk.card import Card, Look, Refused, attempt_json, card_json, whole_json
+from sourcepulse_web.webhooks.desk.sights import Sight
 from sourcepulse_web.webhooks.hook import Attempt, Handshake
 from sourcepulse_web.webhooks.send.outcome import Outcome
 
@@ -23,8 +24,8 @@ ATTEMPTS = 20
 #: How many events that are set aside `show` prints.
 SET_ASIDE_SHOWN = 20
 _COLUMNS = ("NAME", "STATE", "WAITING", "OLDEST", "SET ASIDE", "LAST ANSWER", "OWNER", "TOPICS", "URL")
-_ATTEMPT_COLUMNS = ("NUMBER", "TIME (UTC)", "TRY", "ANSWER", "TOOK", "OUTCOME", "TYPE", "ID")
-_SET_ASIDE_COLUMNS = ("ID", "TYPE", "SINCE (UTC)", "ANSWER", "REASON")
+_ATTEMPT_COLUMNS = ("NUMBER", "TIME (UTC)", "TRY", "ANSWER", "TOOK", "OUTCOME", "ID", "EVENT")
+_SET_ASIDE_COLUMNS = ("ID", "SINCE (UTC)", "ANSWER", "REASON", "EVENT")
 _NONE = "-"
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 #: What helps out of a state.
@@ -99,7 +100,7 @@ def _show(args: argparse.Namespace) -> int:
             _print_excerpt(last)
     if card.attempts:
         print("\nattempts, the newest first:")
-        print_table(_ATTEMPT_COLUMNS, [_attempt_row(each) for each in card.attempts])
+        print_table(_ATTEMPT_COLUMNS, [_attempt_row(*each) for each in zip(card.attempts, card.sights, strict=True)])
         newest = card.attempts[0]
         if newest.excerpt and newest.outcome != Outcome.DELIVERED:
             print(f"\nthe answer to attempt {newest.number}:")
@@ -127,6 +128,8 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
     figures = card.figures
     oldest = f", the oldest for {ago(figures.oldest_at, now)}" if figures.oldest_at is not None else ""
     lines.append(("waiting", f"{figures.waiting}{oldest}"))
+    if card.oldest is not None:
+        lines.append(("oldest", _event(card.oldest)))
     if card.refused:
         due = "" if card.refused_next_at is None else f", the first of them in {_span(card.refused_next_at - now)}"
         lines.append(("refused", f"{card.refused} of them, tried again{due}; other sources go on"))
@@ -156,17 +159,17 @@ def _consent(card: Card, now: float) -> str:
 
 
 def _set_aside_row(refused: Refused) -> tuple[str, ...]:
-    event, attempt = refused
+    event, attempt, sight = refused
     return (
         event.id,
-        event.type,
         _second(event.dead_at),
         _NONE if attempt is None else answer(attempt),
         event.reason,
+        event.type if sight is None else _event(sight, event.type),
     )
 
 
-def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
+def _attempt_row(attempt: Attempt, sight: Sight) -> tuple[str, ...]:
     return (
         str(attempt.number),
         _second(attempt.at),
@@ -174,9 +177,16 @@ def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
         answer(attempt),
         f"{attempt.took_s:.2f} s",
         attempt.outcome,
-        attempt.type,
         attempt.id,
+        _event(sight, attempt.type),
     )
+
+
+def _event(sight: Sight, type_: str = "") -> str:
+    """Return the time and the sentence of an event and where it leads; if it may not be seen, why, and its type."""
+    if sight.at is None:
+        return f"{sight.absence}{type_ and f' ({type_})'}"
+    return f"{_second(sight.at)} {sight.sentence}{sight.link and f' <{sight.link}>'}"
 
 
 def answer(attempt: Attempt) -> str:

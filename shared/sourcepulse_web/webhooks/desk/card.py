@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sourcepulse.events.event import format_time
+from sourcepulse_web.webhooks.desk.sights import Sight, sight_json
 from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
 from sourcepulse_web.webhooks.notices.events import TEST
 from sourcepulse_web.webhooks.send.outcome import Outcome
@@ -31,6 +32,8 @@ class Refused(NamedTuple):
 
     event: SetAside
     attempt: Attempt | None
+    #: What may be seen of it now; None for one that was not looked at, because there are many.
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,11 @@ class Card:
     old_secret_until: float | None = None
     #: Only of `Desk.show`: the newest first, and what is set aside, oldest first.
     attempts: tuple[Attempt, ...] = ()
+    #: What may be seen now of the events of these attempts, in the same order.
+    sights: tuple[Sight, ...] = ()
     set_aside: tuple[Refused, ...] = ()
+    #: What may be seen of the oldest event that waits; None if none waits.
+    oldest: Sight | None = None
 
     @property
     def look(self) -> Look:
@@ -123,11 +130,16 @@ def whole_json(card: Card) -> dict[str, Any]:
             "routing_key": event.routing_key,
             "reason": event.reason,
             "attempt": None if attempt is None else attempt_json(attempt),
+            "event": None if sight is None else sight_json(sight),
         }
-        for event, attempt in card.set_aside
+        for event, attempt, sight in card.set_aside
     ]
-    attempts = [attempt_json(each) for each in card.attempts]
-    return {**card_json(card), "attempts": attempts, "set_aside_events": letters}
+    attempts = [
+        {**attempt_json(each), "event": sight_json(sight)}
+        for each, sight in zip(card.attempts, card.sights, strict=True)
+    ]
+    oldest = None if card.oldest is None else sight_json(card.oldest)
+    return {**card_json(card), "oldest": oldest, "attempts": attempts, "set_aside_events": letters}
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Any]:

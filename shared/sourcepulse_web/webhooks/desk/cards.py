@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from sourcepulse.errors import quoted
 from sourcepulse_web.webhooks.desk.card import Card, Refused
+from sourcepulse_web.webhooks.desk.sights import Sight, Sights
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Hook, check_topics
 from sourcepulse_web.webhooks.send.outcome import Outcome
@@ -25,14 +26,15 @@ MATCHES_SECONDS = 86_400.0
 class Cards:
     """Reads the store and the log; what is raised is as `Desk` describes it.
 
-    >>> Cards(store, queues, time.time).all("alice@example.org")
+    >>> Cards(store, queues, time.time, Sights(store, queues)).all("alice@example.org")
     [Card(hook=Hook(name='chat-room', ...), ...)]
     """
 
-    def __init__(self, store: HookStore, queues: HookQueues, clock: Callable[[], float]) -> None:
+    def __init__(self, store: HookStore, queues: HookQueues, clock: Callable[[], float], sights: Sights) -> None:
         self._store = store
         self._queues = queues
         self._clock = clock
+        self._sights = sights
 
     def hook(self, name: str, owner: str | None) -> Hook:
         """Return a hook that this owner may see; the error names only those that he may."""
@@ -57,10 +59,16 @@ class Cards:
     def whole(self, name: str, owner: str | None, attempts: int, before: int | None = None) -> Card:
         """Return one card with its newest attempts, or those before a number, and what is set aside."""
         hook = self.hook(name, owner)
+        card = self._card(hook, self._figures([hook])[name])
+        tried, letters = self._store.attempts.of_hook(name, attempts, before), self._letters(name)
+        # Last, so that what is withdrawn meanwhile is not shown.
+        seen = self._sights.of(name, card.figures, tried, letters)
         return replace(
-            self._card(hook, self._figures([hook])[name]),
-            attempts=tuple(self._store.attempts.of_hook(name, attempts, before)),
-            set_aside=tuple(self._refused(name, each) for each in self._letters(name)),
+            card,
+            attempts=tuple(tried),
+            sights=seen.attempts,
+            set_aside=tuple(self._refused(name, *each) for each in zip(letters, seen.set_aside, strict=True)),
+            oldest=seen.oldest,
         )
 
     def matches(self, topics: Sequence[str]) -> Matches:
@@ -101,6 +109,6 @@ class Cards:
             old_secret_until=max(ends, default=None),
         )
 
-    def _refused(self, name: str, event: SetAside) -> Refused:
+    def _refused(self, name: str, event: SetAside, sight: Sight | None) -> Refused:
         attempts = self._store.attempts.of_event(event.source, event.id, name)
-        return Refused(event, attempts[0] if attempts else None)
+        return Refused(event, attempts[0] if attempts else None, sight)

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from sourcepulse.brokers import bounded_socket
 from sourcepulse.errors import ConfigError, NothingThereError, SourcePulseError, quoted
+from sourcepulse_web.settings import TreeSettings
 from sourcepulse_web.webhooks.desk.card import Card
 from sourcepulse_web.webhooks.desk.cards import Cards
 from sourcepulse_web.webhooks.desk.doubts import topics_doubt
@@ -20,6 +21,7 @@ from sourcepulse_web.webhooks.desk.importing import Imported, import_entries
 from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, Limits
 from sourcepulse_web.webhooks.desk.looking_up import look_up
 from sourcepulse_web.webhooks.desk.redelivery import Redelivery, find_set_aside, redeliver_failed, redeliver_one
+from sourcepulse_web.webhooks.desk.sights import Sights
 from sourcepulse_web.webhooks.errors import QueueMissingError, UnknownHookError
 from sourcepulse_web.webhooks.hook import (
     PAUSED,
@@ -78,6 +80,7 @@ class Desk:
         clock: Callable[[], float] = time.time,
         lookup: Lookup = bounded_socket.resolve,
         own_types: Collection[str] = (),
+        trees: Mapping[str, TreeSettings] | None = None,
     ) -> None:
         self._store = store
         self._queues = queues
@@ -85,7 +88,7 @@ class Desk:
         self._clock = clock
         self._lookup = lookup
         self._own_types = own_types
-        self._cards = Cards(store, queues, clock)
+        self._cards = Cards(store, queues, clock, Sights(store, queues, trees))
         self._limits = Limits(store, settings)
 
     def add(

@@ -21,7 +21,7 @@ _READ = (*_TEXTS, "topics")
 _PASSED_OVER = (
     "state", "reason", "since", "failing_since", "last_success_at", "next_at", "waiting", "oldest_at", "refused",
     "refused_next_at", "set_aside", "delivered", "withheld", "lost", "interrupted_at", "consent", "old_secret_until",
-    "last", "attempts", "set_aside_events",
+    "last", "oldest", "attempts", "set_aside_events",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def open_desk(place: Place, *, create: bool = True, clock: Callable[[], float] =
         HookStore(place.store, create=create) as store,
         HookQueues(place.log, place.exchange, private=place.own_log) as queues,
     ):
-        yield Desk(store, queues, place.settings, clock, own_types=place.own_types)
+        yield Desk(store, queues, place.settings, clock, own_types=place.own_types, trees=place.trees)
 
 
 def _check_creator(path: Path) -> None:

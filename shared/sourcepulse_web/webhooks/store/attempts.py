@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from sqlite3 import Connection
 from typing import Any
@@ -176,6 +176,16 @@ class Attempts:
                 db.execute("UPDATE keeper SET scrub = 1")
         self._file.scrub_if_due()
         return len(found)
+
+    def forgotten(self, events: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return which events, by source and id, are known not to be public any more."""
+        hashes = {hash_of(source, id_): (source, id_) for source, id_ in events}
+        with self._file.read() as db:
+            rows = db.execute(
+                "SELECT event FROM forgotten WHERE event IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(hashes)),),
+            ).fetchall()
+        return {hashes[event] for (event,) in rows}
 
     def trim(self, now: float) -> int:
         """Remove attempts that are too old or too many, in small steps, and return how many."""

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from sourcepulse.brokers import QueueLimits, SubscriptionSpec
 from sourcepulse.brokers.file.admin import remove_with_letters
 from sourcepulse.brokers.file.dead_consumers import ear_path
 from sourcepulse.brokers.file.queue import UNLIMITED, declare
+from sourcepulse.brokers.file.reader import Row
 from sourcepulse.wake.send import send_wake
 from sourcepulse_web.webhooks.hook import Hook, queue_of
 from sourcepulse_web.webhooks.store.log import reading, redelivery
@@ -26,6 +27,8 @@ from sourcepulse_web.webhooks.store.records import Figures, Held, Loaded, Matche
 
 #: A queue of a hook keeps its events as long as the log does, however long they wait.
 LIMITS = QueueLimits(max_length=UNLIMITED, message_ttl_s=UNLIMITED, expires_s=UNLIMITED, max_deliveries=UNLIMITED)
+
+Made = TypeVar("Made")
 
 
 class HookQueues:
@@ -157,6 +160,19 @@ class HookQueues:
         """Return an event as the log has it now, to be sent at once; None if the log removed it, which it counted."""
         with self._log.read() as db:
             return reading.loaded_at(db, position)
+
+    def rows(
+        self, name: str, positions: Sequence[int], letters: Sequence[int], make: Callable[[Row], Made]
+    ) -> tuple[dict[int, Made], dict[int, Made]]:
+        """Return what is made of events by position, and of those set aside by letter, of one instant.
+
+        What the log has not is left out. One body at a time is in memory; of a withdrawn event it is a stand-in.
+        """
+        with self._log.read() as db:
+            return (
+                {row.position: make(row) for row in reading.rows_at(db, positions)},
+                {letter: make(row) for letter, row in reading.letters_at(db, name, letters)},
+            )
 
     def settle(self, name: str, positions: Iterable[int]) -> None:
         """Remove delivered or withheld events from the queue; those that are not leased to us are left alone."""

@@ -105,6 +105,8 @@ class Figures(NamedTuple):
     lost: int = 0
     #: Whether the log has a queue for the hook.
     is_declared: bool = True
+    #: The position of the oldest one that waits; None for none.
+    oldest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,18 @@ class _Queue(NamedTuple):
     lost: int
 
 
+class _Oldest(NamedTuple):
+    position: int
+    at: float
+
+
 class Counter:
     """Counts what waits, and remembers where the oldest one was found, which stays so while the cursor does."""
 
     def __init__(self) -> None:
         self._reaches: dict[int, Reach] = {}
-        #: Queue -> cursor, version of the bindings, and the time of the first message behind it.
-        self._first: dict[int, tuple[int, int, float]] = {}
+        #: Queue -> cursor, version of the bindings, and the first message behind it.
+        self._first: dict[int, tuple[int, int, _Oldest]] = {}
 
     def figures(self, db: Connection, names: Sequence[str]) -> dict[str, Figures]:
         """Return the figures of some hooks by name, in a transaction of the caller."""
@@ -72,15 +77,16 @@ class Counter:
                 (queue.cursor, queue.counted_from),
             )
             waiting += sum(reach.has(position, exchange, text_of(key)) for position, exchange, key in early)
-        oldest_at: float | None = None
+        oldest: _Oldest | None = None
         if first is not None:
-            row = db.execute("SELECT at FROM messages WHERE position = ?", (first,)).fetchone()
-            oldest_at = None if row is None else row[0]
+            row = db.execute("SELECT position, at FROM messages WHERE position = ?", (first,)).fetchone()
+            oldest = None if row is None else _Oldest(*row)
         elif waiting:
-            oldest_at = self._oldest_at(db, queue)
-        return Figures(waiting + leased, oldest_at, dead, queue.lost)
+            oldest = self._oldest(db, queue)
+        position, at = (None, None) if oldest is None else oldest
+        return Figures(waiting + leased, at, dead, queue.lost, oldest=position)
 
-    def _oldest_at(self, db: Connection, queue: _Queue) -> float | None:
+    def _oldest(self, db: Connection, queue: _Queue) -> _Oldest | None:
         reach = self._reach(db, queue.queue)
         known = self._first.get(queue.queue)
         if known is not None and known[:2] == (queue.cursor, reach.version):
@@ -92,8 +98,9 @@ class Counter:
         with closing(rows):
             for position, at, exchange, key in rows:
                 if reach.has(position, exchange, text_of(key)):
-                    self._first[queue.queue] = queue.cursor, reach.version, at
-                    return float(at)
+                    oldest = _Oldest(position, float(at))
+                    self._first[queue.queue] = queue.cursor, reach.version, oldest
+                    return oldest
         return None
 
     def _reach(self, db: Connection, queue: int) -> Reach:

@@ -8,11 +8,12 @@ Each function reads in a transaction of the caller.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from sqlite3 import Connection
 
 from sourcepulse.brokers.file.envelopes import bytes_of, is_stand_in, read_envelope
 from sourcepulse.brokers.file.queue import UNLIMITED
+from sourcepulse.brokers.file.reader import Row
 from sourcepulse.brokers.file.routes import PatternTree, Span
 from sourcepulse.brokers.file.tables import log_end, text_of
 from sourcepulse.brokers.file.upkeep import is_unread
@@ -111,6 +112,38 @@ def set_aside_of(db: Connection, name: str, letter: int | None = None) -> list[S
             )
         )  # fmt: skip
     return found
+
+
+def rows_at(db: Connection, positions: Sequence[int]) -> Iterator[Row]:
+    """Yield the events at some positions, as far as the log has them; stand-ins of both kinds are withdrawn."""
+    rows = db.execute(
+        "SELECT m.position, m.at, m.routing_key, m.content_type, m.body, e.source, e.id, e.type, e.subject, "
+        "e.withdrawn FROM json_each(?) AS asked CROSS JOIN messages AS m ON m.position = asked.value "
+        "CROSS JOIN envelopes AS e ON e.position = asked.value",
+        (json.dumps(positions),),
+    )
+    for position, at, key, content_type, body, source, id_, type_, subject, withdrawn in rows:
+        yield Row(
+            position, at, text_of(key), type_, source, subject, id_, text_of(content_type), bytes_of(body),
+            withdrawn != 0 or is_stand_in(type_),
+        )  # fmt: skip
+
+
+def letters_at(db: Connection, name: str, letters: Sequence[int]) -> Iterator[tuple[int, Row]]:
+    """Yield events that a hook has set aside, with their letters: they are kept also when the log removed them."""
+    rows = db.execute(
+        "SELECT letter, position, at, routing_key, content_type, body FROM dead_letters WHERE queue = ? "
+        "AND letter IN (SELECT value FROM json_each(?))",
+        (queue_of(name), json.dumps(letters)),
+    )
+    for letter, position, at, key, content_type, body in rows:
+        raw = bytes_of(body)
+        source, id_, type_, subject = read_envelope(raw)
+        withdrawn = not source or is_stand_in(type_)
+        yield (
+            letter,
+            Row(position, at, text_of(key), type_, source, subject, id_, text_of(content_type), raw, withdrawn),
+        )
 
 
 def position_before(db: Connection, at: float, floor: int = 0) -> int:

@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from sourcepulse.events.event import Event
 from sourcepulse_web.webhooks.hook import Hook
+from sourcepulse_web.webhooks.store.log.redelivery import Meant
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Held
 from support.brokers.embedded_log import log_url, publish_events, push_event
@@ -60,6 +63,16 @@ def all_of(queues: HookQueues, name: str, room: int = 10_000) -> list[Held]:
 
 def positions(held: Sequence[Held]) -> list[int]:
     return [each.position for each in held]
+
+
+def again(queues: HookQueues, name: str, asked: Iterable[int]) -> int:
+    """Send events again that the log has at some positions, and return how many are."""
+    with closing(sqlite3.connect(queues.path)) as db:
+        rows = db.execute("SELECT source, id, position FROM envelopes").fetchall()
+    known = {row[2]: Meant(*row) for row in rows}
+    return sum(
+        queues.again_event(name, known.get(each, Meant("hg://host/none", "none", each))).events for each in asked
+    )
 
 
 def child(script: str, *arguments: str) -> subprocess.Popen[str]:

@@ -22,7 +22,7 @@ from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Held
 from sourcepulse_web.webhooks.store.store import HookStore
 from support.events.bugzilla_events import Site, withheld
-from support.webhooks.log import EXCHANGE, all_of, hook, positions, send
+from support.webhooks.log import EXCHANGE, again, all_of, hook, positions, send
 
 SECRET = "the-quick-brown-secret"
 HOOK = hook("chat-room", "bugzilla.#", "system.#")
@@ -83,7 +83,7 @@ def test_an_event_that_was_set_aside_is_blanked_and_never_comes_back(tmp_path: P
     send(tmp_path, site.bug_hidden(1))
     assert readable_in(tmp_path) == []
     assert [each.withdrawn for each in queues.set_aside_list(NAME)] == [True, False, True]
-    assert queues.again(NAME, [1]) == 0
+    assert again(queues, NAME, [1]) == 0
     assert queues.bring_back(NAME) == 1
     assert positions(all_of(queues, NAME)) == [2, 4]
     assert queues.set_aside_list(NAME) == []
@@ -95,7 +95,7 @@ def test_what_was_delivered_before_it_was_hidden_is_not_redelivered(tmp_path: Pa
     send(tmp_path, *sent)
     queues.settle(NAME, positions(all_of(queues, NAME)))
     send(tmp_path, withheld(sent[0], subject=sent[0].subject), site.part_hidden("comment", 1, 5))
-    assert queues.again(NAME, [1, 2, 3]) == 1
+    assert again(queues, NAME, [1, 2, 3]) == 1
     assert queues.since(NAME, 0.0) == 0
     assert positions(all_of(queues, NAME)) == [2, 4, 5]
     assert [each for each in (1, 2, 3) if (found := queues.load(each)) is not None and found.withdrawn] == [1, 3]
@@ -208,6 +208,6 @@ def test_what_an_older_program_withdrew_is_obeyed_before_anything_is_leased(
         ("system.event.withheld.v1", True),
         ("bugzilla.bug.hidden.v1", False),
     ]
-    assert queues.again(NAME, [held.position]) == 0
+    assert again(queues, NAME, [held.position]) == 0
     assert Forgetting(store, queues).turn(NOW) == 1
     assert readable_in(tmp_path) == []

@@ -201,15 +201,11 @@ class HookQueues:
         """Remove an event that was set aside, for good, and return whether there was one."""
         return redelivery.drop(self._log, name, letter)
 
-    def again(self, name: str, positions: Sequence[int]) -> int:
-        """Send events again by position and return how many; not those that the log has no longer, or withdrew.
-
-        One that was set aside is brought back. TooManyEventsError above 10,000.
-        """
-        return self._redelivered(name, redelivery.again(self._log, name, positions, self._clock()))
-
     def again_event(self, name: str, event: redelivery.Meant) -> redelivery.Again:
-        """Send one event again that is found by its source and id, also in a log that replaced the former one."""
+        """Send one event again that is found by its source and id, also in a log that replaced the former one.
+
+        One that was set aside is brought back; one that the log has no longer, or withdrew, is not sent.
+        """
         found = redelivery.again_event(self._log, name, event, self._clock())
         self._redelivered(name, found.events)
         return found

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Sends a hook again what it got: by position, since a time, or what was set aside; never what was withdrawn.
+"""Sends a hook again what it got: one event, all since a time, or what was set aside; never what was withdrawn.
 
 What is asked for at once comes in the order of the log, before anything later of the same queue.
 """
@@ -60,16 +60,6 @@ class _Plan(NamedTuple):
     cursor: int
     delivered: list[int]
     beyond: list[int]
-
-
-def again(log: HookLog, name: str, positions: Sequence[int], now: float) -> int:
-    """Redeliver events by position; one that was set aside is brought back. Returns how many are redelivered."""
-    if len(positions) > REDELIVER_MAX:
-        raise TooManyEventsError(f"at most {REDELIVER_MAX} events are redelivered at once, not {len(positions)}")
-    with log.write(durable=True) as db:
-        queue = queue_number(db, name)
-        restored = _restore(db, name, queue, _letters_at(db, name, positions), now)
-        return restored + lease_delivered(db, queue, positions, now)
 
 
 def again_event(log: HookLog, name: str, event: Meant, now: float) -> Again:

@@ -74,11 +74,12 @@ system-packages:
 				apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 		else echo "missing for the full test:$$missing; install with: apt-get install$$missing" >&2; fi; fi
 
-# How many workers there are is in tests/conftest.py. A broker of a loaded machine now and then
-# does what it may do at any time, for example resets a connection. A test that fails runs once more; the summary lists it as
-# RERUN, and one that is listed twice is a defect. Where you develop (`.venv/bin/pytest`) and in `make soak` nothing runs again.
+# How many workers there are is in tests/conftest.py. A broker of a loaded machine now and then does what it may do at any
+# time, for example resets a connection. So what failed runs once more after all others, from the beginning of its file's
+# fixtures; a test that fails twice is a defect. Where you develop (`.venv/bin/pytest`) and in `make soak` nothing runs again.
 test: setup system-packages $(ASYNCAPI) lint prove
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --reruns 1 -raR
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder || { [ $$? = 1 ] && \
+		echo "these failed; they run once more, by themselves" && $(BIN)/pytest -n 2 --dist loadfile --last-failed --maxfail 1; }
 
 # The Perl half of the Bugzilla extension; with BUGZILLA_HOME=DIR in that Bugzilla, else in a fake one.
 prove: system-packages

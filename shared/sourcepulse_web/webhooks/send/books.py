@@ -8,7 +8,7 @@ An event that is in the hook store as delivered and still in its queue is POSTed
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,15 +18,12 @@ from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Standing, State
 from sourcepulse_web.webhooks.send.judge import FAULT, HOOK, Change, News, Report, Situation, judge
 from sourcepulse_web.webhooks.send.line import Line, is_same_receiver
+from sourcepulse_web.webhooks.send.lines import Parts
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
-from sourcepulse_web.webhooks.send.reporting import Reporter
 from sourcepulse_web.webhooks.send.schedule import unknown_pause
 from sourcepulse_web.webhooks.send.threads.attempts import attempt_of, attempt_without_post
 from sourcepulse_web.webhooks.send.threads.posting import Checked, Consented, Posted, Result
-from sourcepulse_web.webhooks.settings import Schedule
-from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Held
-from sourcepulse_web.webhooks.store.store import HookStore
 
 #: Behind every position.
 POSITION_MAX = 2**62
@@ -47,29 +44,14 @@ class _Aside(NamedTuple):
 
 
 class Books:
-    """Used by the sender's thread only; `monotonic` is the clock of waits, `clock` that of what is stored.
+    """Used by the sender's thread only.
 
     >>> books.enter(results, lines)
     >>> books.settle()
     """
 
-    def __init__(
-        self,
-        store: HookStore,
-        queues: HookQueues,
-        reporter: Reporter,
-        schedule: Schedule,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-        jitter: Callable[[], float],
-    ) -> None:
-        self._store = store
-        self._queues = queues
-        self._reporter = reporter
-        self._schedule = schedule
-        self._clock = clock
-        self._monotonic = monotonic
-        self._jitter = jitter
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         #: What the store has and the log has not yet, by the name of the hook.
         self._unsettled: dict[str, set[int]] = {}
         self._set_aside: list[_Aside] = []
@@ -79,7 +61,7 @@ class Books:
         #: The token of the log, "" before it was opened.
         self.token = ""
         #: How often the log had been opened when it was last known what is leased to us.
-        self._openings = queues.openings
+        self._openings = parts.queues.openings
         #: Source and id of events of which their Bugzilla shows less than before, or nothing.
         self._hidden: set[tuple[str, str]] = set()
 
@@ -90,17 +72,17 @@ class Books:
         """
         if not results:
             return
-        now = self._clock()
+        store, now = self._parts.store, self._parts.clock()
         entered: list[tuple[Line, Posted | Checked, Change]] = []
         consented: list[tuple[Line, Consented]] = []
-        with self._store.batch():
+        with store.batch():
             for result in results:
                 if result.job.test:
                     assert isinstance(result, Posted)  # noqa: S101 - a test is not asked about
-                    self._store.end_test(result.job.test, attempt_of(result, outcome_of(result.answer.status), None))
+                    store.end_test(result.job.test, attempt_of(result, outcome_of(result.answer.status), None))
                     if result.consent is not None:
                         with suppress(UnknownHookError):
-                            self._store.set_consent(result.job.hook.name, result.consent)
+                            store.set_consent(result.job.hook.name, result.consent)
                     continue
                 line = lines.get(result.job.hook.name)
                 # Of a hook that was removed nothing is kept.
@@ -108,7 +90,7 @@ class Books:
                     if isinstance(result, Consented):
                         consented.append((line, result))
                         with suppress(UnknownHookError):
-                            self._store.set_consent(line.name, result.consent)
+                            store.set_consent(line.name, result.consent)
                         continue
                     if isinstance(result, Checked) and not line.is_awaited(result.job):
                         # The log was opened again meanwhile, and the event is asked about again.
@@ -132,22 +114,22 @@ class Books:
         self._enter_skipped()
         if self._hidden:
             # What the receiver answered to it may quote it.
-            self._store.attempts.forget(self._hidden, self._clock())
+            self._parts.store.attempts.forget(self._hidden, self._parts.clock())
             self._hidden.clear()
         if not (self._unsettled or self._set_aside):
             return
-        if self._queues.openings != self._openings:
+        if self._parts.queues.openings != self._openings:
             # What is leased to us now is not known yet; see `log_was_opened`.
             return
-        with self._queues.batch():
+        with self._parts.queues.batch():
             for name, positions in self._unsettled.items():
-                self._queues.settle(name, positions)
+                self._parts.queues.settle(name, positions)
             full = [
                 each
                 for each in self._set_aside
-                if not self._queues.set_aside(each.line.name, each.event.position, each.reason)
+                if not self._parts.queues.set_aside(each.line.name, each.event.position, each.reason)
             ]
-        if self._queues.openings != self._openings:
+        if self._parts.queues.openings != self._openings:
             # Nothing was leased to us, so that nothing was removed; that is done once it is leased again.
             return
         self._unsettled.clear()
@@ -162,12 +144,12 @@ class Books:
     def _report_aside(self, aside: _Aside) -> None:
         """Report what was set aside, without the type of an event that was withdrawn meanwhile."""
         try:
-            loaded = self._queues.load(aside.event.position)
+            loaded = self._parts.queues.load(aside.event.position)
         except SourcePulseError:
             loaded = None
         is_shown = loaded is not None and not loaded.withdrawn
         type_ = aside.event.type if is_shown else ""
-        self._reporter.report(aside.line.hook, aside.reports, type_=type_, now=aside.at)
+        self._parts.reporter.report(aside.line.hook, aside.reports, type_=type_, now=aside.at)
 
     def is_done(self, name: str, position: int) -> bool:
         """Return whether an event is still in its queue only because the log could not be written."""
@@ -177,16 +159,16 @@ class Books:
 
     def log_was_opened(self) -> bool:
         """Forget what belongs to positions of another log than the present one, and return whether it is another."""
-        token = self._queues.withdrawn(self.token, POSITION_MAX).token
-        known = self.token or self._store.forgotten_until()[0]
+        token = self._parts.queues.withdrawn(self.token, POSITION_MAX).token
+        known = self.token or self._parts.store.forgotten_until()[0]
         is_other = known not in ("", token)
         if is_other:
             self._unsettled.clear()
             self._set_aside.clear()
             self._skipped.clear()
-            self._store.troubles.clear_events()
+            self._parts.store.troubles.clear_events()
         self.token = token
-        self._openings = self._queues.openings
+        self._openings = self._parts.queues.openings
         return is_other
 
     def tries_of(self, line: Line, event: Held) -> int:
@@ -195,7 +177,7 @@ class Books:
         if known is not None or not (event.position in line.troubles or HOOK in line.troubles):
             return known or 0
         try:
-            last = self._store.attempts.of_event(event.source, event.id, line.name)[:1]
+            last = self._parts.store.attempts.of_event(event.source, event.id, line.name)[:1]
         except UnknownHookError:
             return 0
         return last[0].tries if last and last[0].next_at is not None else 0
@@ -203,8 +185,8 @@ class Books:
     def park(self, line: Line, error: Exception) -> None:
         """Park a hook that the sender itself fails at, so that the others go on."""
         with suppress(UnknownHookError):
-            line.standing = self._store.update_standing(line.name, lambda was: self._faulty(was, error))
-        self._reporter.report(line.hook, [_FAULTY], type_="", now=self._clock())
+            line.standing = self._parts.store.update_standing(line.name, lambda was: self._faulty(was, error))
+        self._parts.reporter.report(line.hook, [_FAULTY], type_="", now=self._parts.clock())
         line.seen_state = line.standing.state
         line.cleared.clear()
         if line.in_flight is None:
@@ -213,8 +195,8 @@ class Books:
     def note_interruption(self, line: Line) -> None:
         """Record that events of a hook may be missing, because the log is another one."""
         with suppress(UnknownHookError):
-            now = self._clock()
-            line.standing = self._store.update_standing(line.name, lambda was: replace(was, interrupted_at=now))
+            now = self._parts.clock()
+            line.standing = self._parts.store.update_standing(line.name, lambda was: replace(was, interrupted_at=now))
 
     def _entered(self, line: Line, result: Posted | Checked, now: float) -> Change | None:
         """Write one result, and return what it changes; None if the hook was removed."""
@@ -226,23 +208,23 @@ class Books:
             return made[0].standing
 
         try:
-            self._store.update_standing(name, judged)
+            self._parts.store.update_standing(name, judged)
         except UnknownHookError:
             return None
         (change,) = made
         if isinstance(result, Posted):
             if result.consent is not None:
-                self._store.set_consent(name, result.consent)
-            self._store.attempts.record([attempt_of(result, change.outcome, change.next_at)])
+                self._parts.store.set_consent(name, result.consent)
+            self._parts.store.attempts.record([attempt_of(result, change.outcome, change.next_at)])
         elif change.outcome is Outcome.UNKNOWN:
-            self._store.attempts.record([attempt_without_post(result, change.next_at)])
+            self._parts.store.attempts.record([attempt_without_post(result, change.next_at)])
         put = {at: each for at, each in change.troubles.items() if each is not None}
         over = [at for at, each in change.troubles.items() if each is None and at in line.troubles]
         # Usually there are none.
         if put:
-            self._store.troubles.put(name, put)
+            self._parts.store.troubles.put(name, put)
         if over:
-            self._store.troubles.remove(name, over)
+            self._parts.store.troubles.remove(name, over)
         return change
 
     def _judged(self, line: Line, result: Posted | Checked, was: Standing, now: float) -> Change:
@@ -268,16 +250,17 @@ class Books:
             position=position,
             standing=was,
             troubles=line.troubles,
-            set_aside=self._queues.figures(line.name).set_aside if is_refused else 0,
-            schedule=self._schedule,
+            set_aside=self._parts.queues.figures(line.name).set_aside if is_refused else 0,
+            schedule=self._parts.schedule,
             now=now,
-            jitter=self._jitter(),
+            jitter=self._parts.jitter(),
         )
         return judge(result.answer, situation)
 
     def _checked(self, line: Line, result: Checked, was: Standing, now: float) -> Change:
         if result.verdict is None:
-            pause = unknown_pause(line.unknown.get(result.job.event.source, 0), self._schedule, jitter=self._jitter())
+            former = line.unknown.get(result.job.event.source, 0)
+            pause = unknown_pause(former, self._parts.schedule, jitter=self._parts.jitter())
             return Change(outcome=Outcome.UNKNOWN, standing=was, source_pause_s=pause, next_at=now + pause)
         if not result.verdict.send:
             standing = replace(was, withheld=was.withheld + 1)
@@ -298,13 +281,13 @@ class Books:
                 return
         if change.outcome is Outcome.UNKNOWN:
             line.unknown[source] = line.unknown.get(source, 0) + 1
-        line.obey(result.job.event, change, self._monotonic())
+        line.obey(result.job.event, change, self._parts.monotonic())
         if isinstance(result, Posted):
             if result.consent is not None:
                 line.consent = result.consent
             if result.job.log == self.token:
                 line.tries[result.job.event.position] = result.job.tries
-            line.hold_for_rate(self._monotonic() - (now - result.at))
+            line.hold_for_rate(self._parts.monotonic() - (now - result.at))
         if change.settles:
             line.tries.pop(result.job.event.position, None)
             self._unsettled.setdefault(line.name, set()).add(result.job.event.position)
@@ -312,17 +295,18 @@ class Books:
             line.tries.pop(result.job.event.position, None)
             self._set_aside.append(_Aside(line, result.job.event, change.set_aside, change.reports, now))
             return
-        self._reporter.report(line.hook, change.reports, type_=result.job.event.type, now=now)
+        self._parts.reporter.report(line.hook, change.reports, type_=result.job.event.type, now=now)
 
     def _enter_skipped(self) -> None:
         if not self._skipped:
             return
-        with self._store.batch():
+        store = self._parts.store
+        with store.batch():
             for name, positions in self._skipped.items():
-                self._store.troubles.remove(name, positions)
+                store.troubles.remove(name, positions)
             for name, count in self._withheld.items():
                 try:
-                    self._store.update_standing(name, lambda was, n=count: replace(was, withheld=was.withheld + n))  # type: ignore[misc]
+                    store.update_standing(name, lambda was, n=count: replace(was, withheld=was.withheld + n))  # type: ignore[misc]
                 except UnknownHookError:
                     continue
         for name, positions in self._skipped.items():
@@ -337,7 +321,7 @@ class Books:
             f"the sender failed at it by an error of its own ({type(error).__name__}); look into its log, report it, "
             "and resume the webhook"
         )
-        return replace(was, state=State.PARKED, reason=reason, since=self._clock(), next_at=None)
+        return replace(was, state=State.PARKED, reason=reason, since=self._parts.clock(), next_at=None)
 
 
 def _of_another_log(result: Posted | Checked, was: Standing) -> Change:

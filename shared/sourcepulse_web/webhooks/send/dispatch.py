@@ -16,10 +16,8 @@ from sourcepulse_web.webhooks.post.body import cloudevent_of
 from sourcepulse_web.webhooks.post.signature import webhook_id_of
 from sourcepulse_web.webhooks.send.books import Books
 from sourcepulse_web.webhooks.send.line import LOOK_EVENTS, Line
-from sourcepulse_web.webhooks.send.lines import Lines
+from sourcepulse_web.webhooks.send.lines import Lines, Parts
 from sourcepulse_web.webhooks.send.threads.posting import POSTS_MAX, Job, Posting, with_body
-from sourcepulse_web.webhooks.settings import Schedule
-from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Held
 
 #: How many of the threads hooks may use whose receivers failed the last time, so that the others need not wait.
@@ -35,27 +33,13 @@ logger = logging.getLogger(__name__)
 class Dispatch:
     """Used by the sender's thread only. `asks` is whether a sidecar can be asked what is public."""
 
-    def __init__(
-        self,
-        lines: Lines,
-        queues: HookQueues,
-        books: Books,
-        posting: Posting,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-        schedule: Schedule,
-        *,
-        asks: bool,
-    ) -> None:
+    def __init__(self, parts: Parts, lines: Lines, books: Books, posting: Posting, *, asks: bool) -> None:
+        self._parts = parts
         self._lines = lines
-        self._queues = queues
         self._books = books
         self._posting = posting
-        self._clock = clock
-        self._monotonic = monotonic
-        self._schedule = schedule
         self._asks = asks
-        self._openings = queues.openings
+        self._openings = parts.queues.openings
         #: The names in the order in which they may begin a POST.
         self._turns: deque[str] = deque()
 
@@ -83,8 +67,8 @@ class Dispatch:
 
     def due_in(self) -> float:
         """Return in how many seconds a POST can begin or more can be looked for, as far as is known now."""
-        now = self._monotonic()
-        if any(line.wants_events(now) and self._queues.has_more(line.name) for line in self._lines.by_name.values()):
+        now, queues = self._parts.monotonic(), self._parts.queues
+        if any(line.wants_events(now) and queues.has_more(line.name) for line in self._lines.by_name.values()):
             return 0.0
         if not self._posting.free:
             return float("inf")
@@ -112,28 +96,28 @@ class Dispatch:
 
     def _look(self, line: Line) -> None:
         # Also without room, because events that were asked for again come before those that are held.
-        room = LOOK_EVENTS if line.wants_events(self._monotonic()) else 0
+        room = LOOK_EVENTS if line.wants_events(self._parts.monotonic()) else 0
         try:
-            events = self._queues.look(line.name, room)
+            events = self._parts.queues.look(line.name, room)
         except QueueMissingError:
             self._is_other_opening()
             line.forget_events()
             if self._lines.is_gone(line):
                 return
-            is_new = not line.had_queue and self._clock() - line.added_at < ADDING_SECONDS
-            if self._queues.ensure(line.hook, line.added_at) and not is_new:
+            is_new = not line.had_queue and self._parts.clock() - line.added_at < ADDING_SECONDS
+            if self._parts.queues.ensure(line.hook, line.added_at) and not is_new:
                 logger.warning("the log had no queue of the webhook %s; it gets what the log has for it", line.name)
                 self._books.note_interruption(line)
             if self._lines.is_free(line.name):
                 # Its hook was removed meanwhile.
-                self._queues.remove(line.name)
+                self._parts.queues.remove(line.name)
             return
         line.had_queue = True
         self._is_other_opening()
         # What was delivered before the log was opened again is still to be settled there.
         self._hold(line, events)
         for source in line.to_recall():
-            found = self._queues.recall(line.name, source, line.left[source].first, LOOK_EVENTS)
+            found = self._parts.queues.recall(line.name, source, line.left[source].first, LOOK_EVENTS)
             if self._is_other_opening():
                 return
             line.recalled(source, found)
@@ -141,23 +125,23 @@ class Dispatch:
 
     def _hold(self, line: Line, events: list[Held]) -> None:
         wanted = [event for event in events if not self._books.is_done(line.name, event.position)]
-        left = line.hold(wanted, self._clock(), self._monotonic(), self._schedule)
+        left = line.hold(wanted, self._parts.clock(), self._parts.monotonic(), self._parts.schedule)
         if left:
-            self._queues.leave(line.name, left)
+            self._parts.queues.leave(line.name, left)
 
     def _is_other_opening(self) -> bool:
         """Return whether the log was opened again since the last call; then no event is held any more."""
-        if self._queues.openings == self._openings:
+        if self._parts.queues.openings == self._openings:
             return False
         self._lines.forget_events()
         if self._books.log_was_opened():
             self._lines.forget_troubles()
-        self._openings = self._queues.openings
+        self._openings = self._parts.queues.openings
         return True
 
     def _begin(self, line: Line) -> None:
         for _ in range(SKIPS_MAX):
-            event = line.lanes.take(self._monotonic())
+            event = line.lanes.take(self._parts.monotonic())
             if event is None:
                 return
             if event.source in line.asked:
@@ -181,17 +165,17 @@ class Dispatch:
         verdict = None if checked is None else checked.verdict
         # Other bytes: the log has withdrawn something of it meanwhile.
         is_same = checked is not None and checked.job.body == job.body
-        if verdict is not None and is_same and verdict.is_fresh(self._monotonic()):
+        if verdict is not None and is_same and verdict.is_fresh(self._parts.monotonic()):
             line.in_flight = with_body(job, verdict.body)
             self._posting.post(line.in_flight, checked)
             return True
-        line.ask(job, self._monotonic())
+        line.ask(job, self._parts.monotonic())
         self._posting.check(job)
         return False
 
     def _job(self, line: Line, event: Held) -> Job | None:
         """Return the POST of an event with the bytes that the log has now; None if it is not sent, which is noted."""
-        loaded = self._queues.load(event.position)
+        loaded = self._parts.queues.load(event.position)
         if self._is_other_opening():
             # It may be another log, with another event at this position.
             return None
@@ -214,7 +198,7 @@ class Dispatch:
             webhook_id=webhook_id_of(event.source, event.id),
             tries=self._books.tries_of(line, event) + 1,
             body=body,
-            secrets=tuple(line.secrets_at(self._clock())),
+            secrets=tuple(line.secrets_at(self._parts.clock())),
             consent=line.consent,
         )
 

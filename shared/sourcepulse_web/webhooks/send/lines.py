@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Hook, Standing, State
@@ -24,24 +25,25 @@ RELOAD_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What all lines share; `monotonic` is the clock of waits, `clock` that of what is stored."""
+
+    store: HookStore
+    queues: HookQueues
+    reporter: Reporter
+    schedule: Schedule
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    #: Between 0 and 1, by which a pause is longer.
+    jitter: Callable[[], float]
+
+
 class Lines:
     """The lines by name; used by the sender's thread only."""
 
-    def __init__(
-        self,
-        store: HookStore,
-        queues: HookQueues,
-        reporter: Reporter,
-        schedule: Schedule,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._store = store
-        self._queues = queues
-        self._reporter = reporter
-        self._schedule = schedule
-        self._clock = clock
-        self._monotonic = monotonic
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self.by_name: dict[str, Line] = {}
         self._version: int | None = None
         self._reload_at = float("-inf")
@@ -51,12 +53,12 @@ class Lines:
 
         What the store raises passes through.
         """
-        version = self._store.data_version()
-        if version == self._version and self._monotonic() < self._reload_at:
+        version = self._parts.store.data_version()
+        if version == self._version and self._parts.monotonic() < self._reload_at:
             return False
-        standings, troubles = self._store.standings(), self._store.troubles.all()
+        standings, troubles = self._parts.store.standings(), self._parts.store.troubles.all()
         found: dict[str, Line] = {}
-        for hook in self._store.hooks():
+        for hook in self._parts.store.hooks():
             try:
                 line = self._followed(hook, standings.get(hook.name), troubles.get(hook.name, {}))
             except UnknownHookError:
@@ -65,7 +67,7 @@ class Lines:
             if line is not None:
                 found[hook.name] = line
         self.by_name = found
-        self._version, self._reload_at = version, self._monotonic() + RELOAD_SECONDS
+        self._version, self._reload_at = version, self._parts.monotonic() + RELOAD_SECONDS
         return True
 
     def in_flight(self) -> bool:
@@ -75,13 +77,13 @@ class Lines:
     def is_gone(self, line: Line) -> bool:
         """Return whether a hook was removed since the store was read, also if another one has its name now."""
         try:
-            return self._store.added_at(line.name) != line.added_at
+            return self._parts.store.added_at(line.name) != line.added_at
         except UnknownHookError:
             return True
 
     def is_free(self, name: str) -> bool:
         """Return whether the store has no hook of this name now."""
-        return self._store.hook(name) is None
+        return self._parts.store.hook(name) is None
 
     def forget_events(self) -> None:
         """Hold no events: the log was opened again."""
@@ -97,24 +99,24 @@ class Lines:
         """Return the line of a hook, new or changed; None for a hook that was just added, until the next time."""
         if standing is None:
             return None
-        added_at = self._store.added_at(hook.name)
+        added_at = self._parts.store.added_at(hook.name)
         line = self.by_name.get(hook.name)
-        secrets = tuple((secret.value, secret.until) for secret in self._store.secrets(hook.name))
-        now, monotonic = self._clock(), self._monotonic()
+        secrets = tuple((secret.value, secret.until) for secret in self._parts.store.secrets(hook.name))
+        now, monotonic = self._parts.clock(), self._parts.monotonic()
         if line is None or line.added_at != added_at:
             line = Line(hook=hook, added_at=added_at, standing=standing, secrets=secrets, seen_state=standing.state)
-            line.wait_again(troubles, now, monotonic, self._schedule)
+            line.wait_again(troubles, now, monotonic, self._parts.schedule)
         elif not is_same_receiver(line.hook, hook):
             # The receiver is another one, which is tried at once.
-            self._store.troubles.remove(hook.name, [at for at in troubles if at != LAST_SET_ASIDE])
-            line.wait_again({}, now, monotonic, self._schedule)
+            self._parts.store.troubles.remove(hook.name, [at for at in troubles if at != LAST_SET_ASIDE])
+            line.wait_again({}, now, monotonic, self._parts.schedule)
         elif line.troubles.keys() - troubles.keys() or self._is_resumed(line, standing):
-            line.wait_again(troubles, now, monotonic, self._schedule)
+            line.wait_again(troubles, now, monotonic, self._parts.schedule)
         if self._is_resumed(line, standing):
             report = Report(news=News.RESUMED, reason=OWNER, status=None, since=None)
-            self._reporter.report(hook, [report], type_="", now=now)
+            self._parts.reporter.report(hook, [report], type_="", now=now)
         line.hook, line.secrets, line.standing, line.seen_state = hook, secrets, standing, standing.state
-        line.consent = self._store.consent(hook.name)
+        line.consent = self._parts.store.consent(hook.name)
         return line
 
     @staticmethod

@@ -19,7 +19,7 @@ from sourcepulse_web.webhooks.post.handshake import Consent, ask
 from sourcepulse_web.webhooks.post.post import Poster, origin_of
 from sourcepulse_web.webhooks.send.books import Books
 from sourcepulse_web.webhooks.send.dispatch import Dispatch
-from sourcepulse_web.webhooks.send.lines import Lines
+from sourcepulse_web.webhooks.send.lines import Lines, Parts
 from sourcepulse_web.webhooks.send.reporting import Reporter
 from sourcepulse_web.webhooks.send.threads.posting import Posting, Result
 from sourcepulse_web.webhooks.send.trials import Trials
@@ -70,18 +70,18 @@ class Sender:
         self.problem = ""
         #: Turns that failed, and hooks at which the sender itself failed.
         self.failures = 0
-        schedule = settings.schedule
-        reporter = Reporter(notices, queues)
-        self._books = Books(store, queues, reporter, schedule, clock, monotonic, jitter)
-        self._lines = Lines(store, queues, reporter, schedule, clock, monotonic)
+        parts = Parts(
+            store=store, queues=queues, reporter=Reporter(notices, queues), schedule=settings.schedule, clock=clock,
+            monotonic=monotonic, jitter=jitter,
+        )  # fmt: skip
+        self._books = Books(parts)
+        self._lines = Lines(parts)
         self._posting = Posting(
             poster, ask_consent or (lambda hook: ask(hook, settings)), origin_of(settings), asker, queues.load,
             queues.interrupt, clock,
         )  # fmt: skip
-        self._dispatch = Dispatch(
-            self._lines, queues, self._books, self._posting, clock, monotonic, schedule,
-            asks=settings.bugzilla_outbox is not None,
-        )  # fmt: skip
+        asks = settings.bugzilla_outbox is not None
+        self._dispatch = Dispatch(parts, self._lines, self._books, self._posting, asks=asks)
         self._trials = Trials(store, self._lines, self._posting, clock, host or socket.gethostname())
         self._upkeep = Upkeep(store, queues, clock, monotonic)
         self._is_over = False

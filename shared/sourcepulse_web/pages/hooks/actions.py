@@ -53,11 +53,11 @@ class Action(NamedTuple):
 
     do: Callable[[Room, str, str, Asked], Done]
     fields: tuple[str, ...] = ()
+    #: The words on the button that does it, on a page of its own.
+    yes: str = ""
+    no: str = "Back"
     #: Asked once, in words, before it is done; "" if it can be undone.
     question: str = ""
-    #: The words on the button that does it, where there is a question.
-    yes: str = ""
-    no: str = ""
 
 
 def perform(room: Room, action: str, name: str, owner: str, asked: Asked) -> Done:
@@ -200,25 +200,25 @@ def _remove(room: Room, name: str, owner: str, asked: Asked) -> Done:
 
 
 ACTIONS = {
-    "test": Action(_test),
-    "pause": Action(_pause),
-    "resume": Action(_resume),
-    "redeliver": Action(_redeliver, ("id", "failed", "since")),
-    "drop": Action(_drop, ("letter",), "Drop this event? It will not be sent.", "Drop it", "Keep it"),
+    "test": Action(_test, yes="Send a test"),
+    "pause": Action(_pause, yes="Pause"),
+    "resume": Action(_resume, yes="Resume"),
+    "redeliver": Action(_redeliver, ("id", "failed", "since"), yes="Send again"),
+    "drop": Action(_drop, ("letter",), "Drop it", "Keep it", "Drop this event? It will not be sent."),
     "rotate": Action(
         _rotate,
         ("now",),
-        "Make a new secret? You see it once, on the next page. The former one signs as well for another day, so that "
-        "the receiver can be changed meanwhile.",
         "Make a new secret",
         "Keep the secret",
+        "Make a new secret? You see it once, on the next page. The former one signs as well for another day, so that "
+        "the receiver can be changed meanwhile.",
     ),
     "edit": Action(_edit, ("url", "topics", "handshake")),
     "remove": Action(
         _remove,
         (),
-        "Remove this hook? What waits and what is set aside is not sent any more, and the secret ends.",
         "Remove it",
         "Keep it",
+        "Remove this hook? What waits and what is set aside is not sent any more, and the secret ends.",
     ),
 }

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from sourcepulse_web.webhooks.settings import WebhookSettings
 
 NO_PAGE = "There is no such page."
-_EXPIRED = (
-    "This form was sent already, or it is too old, or the gateway was started again since. Nothing was done. Open {}, "
-    "and use the form there."
-)
+#: Of a form without a good token.
+EXPIRED = "This form was sent already, or it is too old, or the gateway was started again since. Nothing was done."
+_USE_THERE = "Open {}, and use the form there."
 _SEND_AGAIN = "Send it once more"
 _OFF = "Webhooks are off here."
 
@@ -80,5 +79,5 @@ def as_json(request: Request, code: int, document: object) -> bytes:
 
 
 def expired(place: str) -> RefusedError:
-    """Return the refusal of a form without a good token."""
-    return RefusedError(403, _EXPIRED.format(place), _SEND_AGAIN)
+    """Return the refusal of a form without a good token, of which it is not known that a page of ours sent it."""
+    return RefusedError(403, f"{EXPIRED} {_USE_THERE.format(place)}", _SEND_AGAIN)

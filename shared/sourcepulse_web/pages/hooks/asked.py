@@ -122,3 +122,9 @@ def foreign(request: Request, hosts: Collection[str]) -> str | None:
     own = (request.getHeader(b"host") or b"").decode("latin-1").lower()
     # A proxy may leave the port out of the host that it passes on.
     return None if host and (host == own or {host, host.rpartition(":")[0]} & set(hosts)) else _FOREIGN
+
+
+def is_by_own_page(request: Request) -> bool:
+    """Return whether a browser names a page of ours as the sender of a request that is not `foreign`."""
+    headers = request.requestHeaders
+    return headers.getRawHeaders(b"sec-fetch-site") == [b"same-origin"] or headers.hasHeader(b"origin")

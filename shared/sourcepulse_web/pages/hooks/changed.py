@@ -10,8 +10,8 @@ from twisted.web.http import CREATED, SEE_OTHER
 
 from sourcepulse.errors import ConfigError
 from sourcepulse_web.pages.hooks.actions import ACTIONS, Done, did, perform
-from sourcepulse_web.pages.hooks.answers import RefusedError, as_json, expired, no_page
-from sourcepulse_web.pages.hooks.asked import Asked, read
+from sourcepulse_web.pages.hooks.answers import EXPIRED, RefusedError, as_json, expired, no_page
+from sourcepulse_web.pages.hooks.asked import Asked, is_by_own_page, read
 from sourcepulse_web.pages.hooks.check import FIELDS, checked, form_asked, sentence_of
 from sourcepulse_web.pages.hooks.page import Asker, Parts
 from sourcepulse_web.pages.hooks.shown import Seen, Shown, seen_of
@@ -59,7 +59,8 @@ class Changed:
         if len(path) != 2 or path[1] not in ACTIONS:
             raise no_page() if len(path) != 2 else RefusedError(404, _NO_ACTION)
         name, action = path
-        self._check_token(asker, asked, f"{action} {name}", f"/hooks/{name}")
+        if not self._has_token(asker, asked, f"{action} {name}"):
+            return await self._again(request, asker, asked, name, action)
         if action == "edit" and not asked.is_json:
             return await self._edit(request, asker, name, asked)
         done: Done = await self._parts.desks.run(
@@ -72,7 +73,8 @@ class Changed:
         return _see(request, "/hooks" if action == "remove" else f"/hooks/{name}", did(action, done))
 
     async def _add(self, request: Request, asker: Asker, asked: Asked) -> bytes:
-        self._check_token(asker, asked, "add", "/hooks")
+        if not self._has_token(asker, asked, "add"):
+            return await self._again(request, asker, asked)
         is_json = asked.is_json
         only_check = asked.yes("check")
         fields = [name for name in FIELDS if name in asked.fields] if only_check and is_json else FIELDS
@@ -131,10 +133,27 @@ class Changed:
             doubt=doubt and sentence_of(doubt),
         )
 
-    def _check_token(self, asker: Asker, asked: Asked, purpose: str, place: str) -> None:
-        """Raise RefusedError unless a form has its token; JSON needs none, because another site must ask before it."""
-        if not asked.is_json and not self._parts.tokens.use(asked.text(_HIDDEN), asker.user, purpose):
-            raise expired(place)
+    def _has_token(self, asker: Asker, asked: Asked, purpose: str) -> bool:
+        """Return whether a form has its token; JSON needs none, because another site must ask before it."""
+        return asked.is_json or self._parts.tokens.use(asked.text(_HIDDEN), asker.user, purpose)
+
+    async def _again(self, request: Request, asker: Asker, asked: Asked, name: str = "", action: str = "") -> bytes:
+        """Return a form without a good token as it was filled in, with a token of now, so that one click sends it.
+
+        Only where the browser names our own page, which no other page can bring about: what another site filled in
+        must not get a token. Nothing is done before that click.
+        """
+        if not is_by_own_page(request):
+            raise expired(f"/hooks/{name}" if name else "/hooks")
+        asked = _without_token(asked)
+        if action in ("", "edit"):
+            form = form_asked(asked)._replace(errors={"": EXPIRED})
+            form = form._replace(name=name) if name else form
+            body = await self._form(request, asker, form, is_wrong=True, edit=bool(action))
+        else:
+            body = await self._shown.ask(request, asker, name, action, asked.fields, EXPIRED)
+        request.setResponseCode(403)
+        return body
 
 
 def _checked(room: Room, form: Form, asker: Asker, fields: list[str] | tuple[str, ...]) -> Outcome:

@@ -31,7 +31,9 @@ class FormTokens:
     >>> tokens.use(tokens.make("alice", "rotate chat-room"), "alice", "rotate chat-room")
     True
 
-    The key is that of the process: a form that was open while the gateway started again is refused.
+    The key is that of the process, so a form that was open while the gateway started again is refused. A key in a file
+    would spare the reader that, but which tokens were used would be forgotten all the same, and a page that is loaded
+    again would do twice what it did. What is refused comes back filled in, with a token of now; see `Changed`.
     """
 
     def __init__(self, clock: Callable[[], float], key: bytes | None = None) -> None:

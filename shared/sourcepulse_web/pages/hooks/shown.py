@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sourcepulse.errors import ConfigError
@@ -100,7 +100,8 @@ class Shown:
         if action == "look":
             return await self._look(request, asker, name)
         if action in ACTIONS and ACTIONS[action].question:
-            return await self._ask(request, asker, name, action)
+            letter = (request.args or {}).get(b"letter", [b""])[-1].decode("ascii", "replace")
+            return await self.ask(request, asker, name, action, {"letter": letter})
         if action not in ("", "edit"):
             raise no_page()
         return await self._one(request, asker, name, edit=action == "edit")
@@ -181,8 +182,11 @@ class Shown:
             token=lambda action: self.token(asker, f"{action} {card.hook.name}" if card else action),
         )
 
-    async def _ask(self, request: Request, asker: Asker, name: str, action: str) -> bytes:
-        letter = (request.args or {}).get(b"letter", [b""])[-1].decode("ascii", "replace")
+    async def ask(
+        self, request: Request, asker: Asker, name: str, action: str, fields: Mapping[str, str], said: str = ""
+    ) -> bytes:
+        """Return the page that asks before something is done; `said` is why it is asked, where it usually is not."""
+        letter = fields.get("letter", "")
         card = await self.read(asker, lambda room: room.desk.show(name, owner=asker.owner))
         now = self._services.clock()
         chosen, event = view.chosen_of(card, Delivered(), now), view.refused_of(card, letter, now)
@@ -197,6 +201,8 @@ class Shown:
             action=action,
             asks=ACTIONS[action],
             event=event,
+            said=said,
+            fields={field: fields[field] for field in ACTIONS[action].fields if field in fields and field != "letter"},
             token=self.token(asker, f"{action} {name}"),
         )
 

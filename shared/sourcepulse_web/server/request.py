@@ -15,7 +15,7 @@ from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse_web.server.connection.answers import CHUNK_BYTES, Answer
 from sourcepulse_web.server.guards import Place, Refusal, check, listed
 from sourcepulse_web.server.headers import FORMS_REFERRER_POLICY, HEADERS, reason_of
-from sourcepulse_web.server.page import Sentence, sentence
+from sourcepulse_web.server.page import AGAIN_SECONDS, Sentence, sentence
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -105,13 +105,19 @@ class GatewayRequest(Request):
 
     def processingFailed(self, reason: Failure) -> None:
         """Answer with a sentence; what failed is in the log, not in the page."""
-        log.failure("a request failed", failure=reason)
+        is_log_away = reason.check(BrokerUnavailableError) is not None
+        if is_log_away:
+            # Foreseen, and what failed is named in full by the error.
+            log.warn("a request cannot be answered now: {reason}", reason=reason.getErrorMessage())
+        else:
+            log.failure("a request failed", failure=reason)
         self.site.refused("fault")
         if self.startedWriting:
             self.loseConnection()
             return
         self._body.clear()
         self.responseHeaders.removeHeader(b"server")
-        is_log_away = reason.check(BrokerUnavailableError) is not None
+        if is_log_away:
+            self.setHeader(b"retry-after", str(AGAIN_SECONDS).encode())
         self.write(sentence(self, *(_LOG_AWAY if is_log_away else _FAULT)))
         self.finish()

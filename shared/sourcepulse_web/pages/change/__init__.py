@@ -53,14 +53,14 @@ class Changes(Resource):
             return bad_request(request, f"{digits} is too short, because many changes begin so. {_HOW}")
         if len(digits) > DIGITS_MAX:
             return bad_request(request, f"A node has at most {DIGITS_MAX} digits.")
-        # What the board has not read yet is left to the stream, which goes on from here.
         hub = self._services.hub
         if hub is not None and not hub.look():
             return sentence(request, 503, "The log cannot be read now; try again.")
-        after = f"{self._services.log.token}.{self._services.board.position}"
         behind = self._services.board.behind()
         if behind:
             return not_yet(request, behind)
+        # Before the stories are read, so that an event that comes in between is sent rather than left out.
+        after = f"{self._services.log.token}.{self._services.board.position}"
         stories = self._services.board.story(digits)
         if asked.endswith(SUFFIX):
             return self._json(request, stories)

@@ -258,7 +258,7 @@ def test_a_doubted_topic_older_attempts_and_refusals_lead_on(site: HookedSite) -
     assert f'href="/hooks/doubted?before={numbers[5]}">Older attempts' in page
     older = site.ask("GET", f"/hooks/doubted?before={numbers[5]}&format=json").document["attempts"]
     assert [each["number"] for each in older] == numbers[4::-1]
-    assert "not in the log" in site.page(f"/hooks/doubted?open={numbers[0]}&before={numbers[5]}")
+    assert "The event is no longer in the log." in site.page(f"/hooks/doubted?open={numbers[0]}&before={numbers[5]}")
     form = site.send_form("/hooks/doubted/pause", {"token": "x"}, Accept="text/html")
     assert (form.status, "Send it once more" in form.text, 'href="/hooks/doubted"' in form.text) == (403, True, True)
     assert "there are test, pause" in site.post("/hooks/doubted/fly").text

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -117,9 +118,48 @@ def test_links_are_large_enough_and_say_of_what_they_are_and_texts_stay_in_their
     browser.shot(page, f"hooks-named-{size[0]}", whole=True)
 
 
+TOPS = """([parent, ...selectors]) => selectors.map(each => document.querySelector(`${parent} ${each}`))
+    .map(each => Math.round(each.getBoundingClientRect().top))"""
+
+
+def test_on_a_phone_what_matters_comes_first(browser: Browser, site: HookedSite) -> None:
+    page = opened(browser, site, "/hooks", size=PHONE)
+    row = '[data-key="lab-lights"]'
+    name, state, waiting, last, address = page.evaluate(TOPS, [row, "th", ".is", ".n", "td.muted", ".url"])
+    assert abs(name - state) < 4
+    assert state < waiting < last < address
+    page.close()
+    page = opened(browser, site, "/hooks/bug-helper/edit", size=PHONE)
+    form, hook = page.evaluate(TOPS, ["", "#form", "#chosen"])
+    assert form < hook
+
+
+def test_times_have_their_age_and_a_hook_that_fails_says_why_and_until_when(browser: Browser, site: HookedSite) -> None:
+    page = opened(browser, site, "/hooks/bug-helper")
+    stands = page.locator("p.stands").inner_text()
+    assert re.search(r"since [\d:]+ \(\d+ min ago\): 503 ", stands)
+    assert re.search(r"; the next attempt is at [\d:]+ \(in \d+ min\)|on .* \(in \d+ min\)", stands)
+    times = page.locator(".tries tbody th").all_inner_texts()
+    assert times
+    assert [each for each in times if not re.search(r"[\d:]+\s+\d+ (s|min|h|d) ago", each)] == []
+    assert page.locator(".tries th", has_text="Time (UTC)").count() == 1
+    assert "(2 d ago)" in opened(browser, site, "/hooks/lab-lights").locator("p.stands").inner_text()
+
+
+def test_a_hook_to_which_nothing_was_sent_is_called_so_and_says_what_to_do(browser: Browser, site: HookedSite) -> None:
+    site.add("brand-new", "http://127.0.0.1/new", "nothing.#")
+    page = opened(browser, site, "/hooks/brand-new?did=test")
+    stands = " ".join(page.locator("p.stands").inner_text().split())
+    assert stands == "brand-new ○ not tried yet send a test to see whether its receiver works"
+    page.get_by_text("What the receiver answers is shown below").wait_for()
+    expect(page.get_by_text("No attempts yet. What the receiver answers to a test")).to_have_count(1)
+    page.close()
+    assert site.post("/hooks/brand-new/remove").status == 200
+
+
 def test_states_are_symbols_and_words(browser: Browser, site: HookedSite) -> None:
     page = opened(browser, site, "/hooks")
-    states = page.locator(".list td[data-name=State]").all_inner_texts()
+    states = page.locator(".list td.is").all_inner_texts()
     assert [" ".join(each.split()) for each in states] == [
         "↻ trying again",
         "● working",

@@ -58,7 +58,7 @@ def test_the_page_names_events_in_sentences_with_their_times_and_links(site: Hoo
     assert f'<a href="{build.data["url"]}">' in page
     assert f'<time datetime="{push.time[:19]}' in page
     oldest = " ".join(site.ask("GET", "/hooks/chat?format=json").document["oldest"]["sentence"].split())
-    assert re.search(r"Oldest that waits, since [\d:]+: " + re.escape(oldest), text)
+    assert re.search(r"Oldest that waits, since [^(]+ \(\d+ s ago\): " + re.escape(oldest), text)
 
 
 def test_once_an_event_is_withdrawn_no_page_shows_anything_of_it(site: HookedSite) -> None:
@@ -78,7 +78,10 @@ def test_once_an_event_is_withdrawn_no_page_shows_anything_of_it(site: HookedSit
     for path in paths:
         answer = site.ask("GET", path)
         assert (answer.status, SECRET in answer.text) == (200, False), path
-    assert words(site, "/hooks/chat").count("no longer public") >= 5, "three attempts, one set aside, and what waits"
+    page = site.ask("GET", "/hooks/chat").text
+    assert (page.count(">Send again<"), page.count(">Drop<")) == (0, 1)
+    assert words(site, "/hooks/chat").count("no longer public") == 4, "three attempts, and what waits"
+    assert "Set aside: It is not public any more" in words(site, "/hooks/chat")
 
 
 def test_what_a_bugzilla_hid_before_the_log_hears_of_it_is_not_opened_either(site: HookedSite) -> None:

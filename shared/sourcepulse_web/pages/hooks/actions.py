@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: What is said when it was done.
 SAID = {
-    "test": "A test is on its way. Its answer comes into the list of attempts.",
+    "test": "A test is on its way. What the receiver answers is shown below, under Attempts.",
     "pause": "Paused: nothing is sent, and events wait.",
     "resume": "Resumed: what waits is sent now.",
     "drop": "Dropped: the event is not sent.",

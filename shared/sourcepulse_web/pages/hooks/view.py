@@ -45,6 +45,8 @@ class Event(NamedTuple):
     parts: tuple[Part, ...] = ()
     at: Moment | None = None
     absence: str = ""
+    #: Whether it may be sent again, as far as is known.
+    can_send: bool = True
 
 
 class Try(NamedTuple):
@@ -56,7 +58,6 @@ class Try(NamedTuple):
     key: str
     id: str
     source: str
-    is_test: bool
     tries: int
     good: bool
     answer: str
@@ -79,6 +80,8 @@ class Refused(NamedTuple):
     id: str
     at: Moment
     text: str
+    #: Whether it may be sent again.
+    can_send: bool
 
 
 class Figure(NamedTuple):
@@ -223,7 +226,8 @@ def _figures(card: Card, delivered: Delivered, now: float) -> tuple[Figure, ...]
 
 def _refused(refused: cards.Refused, now: float) -> Refused:
     event, attempt, sight = refused
-    if event.withdrawn or (sight is not None and sight.state is SightState.WITHDRAWN):
+    is_withdrawn = event.withdrawn or (sight is not None and sight.state is SightState.WITHDRAWN)
+    if is_withdrawn:
         text = "It is not public any more, so it will not be sent."
     elif attempt is None or attempt.status is None:
         text = f"{shown(event.reason)}."
@@ -237,6 +241,7 @@ def _refused(refused: cards.Refused, now: float) -> Refused:
         id=event.id,
         at=words.clock(event.dead_at, now),
         text=text,
+        can_send=not is_withdrawn,
     )
 
 
@@ -244,7 +249,8 @@ def _event(sight: Sight | None, now: float) -> Event:
     if sight is None:
         return Event()
     at = None if sight.at is None else words.clock(sight.at, now)
-    return Event(sight.parts, at, sight.absence)
+    can_send = sight.state not in (SightState.WITHDRAWN, SightState.TEST)
+    return Event(sight.parts, at, sight.absence, can_send)
 
 
 def _tries(card: Card, now: float, apart: frozenset[tuple[str, str]]) -> tuple[Try, ...]:
@@ -268,7 +274,6 @@ def _try(attempt: Attempt, sight: Sight, now: float, apart: frozenset[tuple[str,
         key=shown(attempt.routing_key or attempt.type),
         id=attempt.id,
         source=shown(attempt.source),
-        is_test=attempt.position == 0,
         tries=attempt.tries,
         good=words.is_good(attempt),
         answer=words.answer(attempt),

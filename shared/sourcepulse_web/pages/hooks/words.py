@@ -37,6 +37,8 @@ STATES = {
 }
 #: Of a hook that would work, while the sender does not run.
 IDLE = State("△", "warnings", "not sent now")
+#: Of a hook to which nothing was sent at all, so that nothing shows that its receiver works.
+UNPROVEN = State("○", "skipped", "not tried yet")
 #: Of a hook to which nothing was sent but tests, of which the last failed.
 UNTRIED = State("△", "warnings", "not tried yet")
 _NEXT = {
@@ -51,30 +53,43 @@ def state_of(card: Card, *, runs: bool = True) -> State:
         return STATES[card.look]
     if not runs:
         return IDLE
+    if card.last is None and card.standing.last_success_at is None and not card.was_tried:
+        return UNPROVEN
     return STATES[card.look] if card.failed_test is None else UNTRIED
 
 
 class Moment(NamedTuple):
-    """A time: in words that stand behind another word, and exactly."""
+    """A time: in words that stand behind another word, exactly, and from now: `6 min ago`, `in 30 min`."""
 
     words: str
     exact: str
+    age: str = ""
+
+    @property
+    def aged(self) -> str:
+        """Return the words and how far away it is: `at 11:26:01 (6 min ago)`."""
+        return f"{self.words} ({self.age})"
 
 
 def moment(at: float, now: float) -> Moment:
     """Return `at 11:26:01` of this day (UTC), `on 20 Nov` of another one."""
     exact, today = format_time(at), format_time(now)
     if exact[:10] == today[:10]:
-        return Moment(f"at {exact[11:19]}", exact)
+        return Moment(f"at {exact[11:19]}", exact, away(at, now))
     year = "" if exact[:4] == today[:4] else f" {exact[:4]}"
-    return Moment(f"on {date(exact)}{year}", exact)
+    return Moment(f"on {date(exact)}{year}", exact, away(at, now))
 
 
 def clock(at: float, now: float) -> Moment:
     """Return `11:26:01`, with the date before it if that is another one."""
     exact, today = format_time(at), format_time(now)
     before = "" if exact[:10] == today[:10] else f"{date(exact)} "
-    return Moment(f"{before}{exact[11:19]}", exact)
+    return Moment(f"{before}{exact[11:19]}", exact, away(at, now))
+
+
+def away(at: float, now: float) -> str:
+    """Return how far a time is from now: `6 min ago`, or `in 30 min`."""
+    return f"in {age(now, at)}" if at > now else f"{age(at, now)} ago"
 
 
 def waits(card: Card, now: float) -> str:
@@ -82,22 +97,28 @@ def waits(card: Card, now: float) -> str:
     standing, waiting = card.standing, card.figures.waiting
     events = many(waiting, "event")
     if card.look is Look.FAILING:
-        tried = "" if standing.next_at is None else f"; the next attempt is {moment(standing.next_at, now).words}"
+        since = f"since {clock(standing.failing_since or now, now).aged}{_trouble(card)}"
+        tried = "" if standing.next_at is None else f"; the next attempt is {moment(standing.next_at, now).aged}"
         if not waiting:
-            return f"since {clock(standing.failing_since or now, now).words}; nothing waits now"
+            return f"{since}; nothing waits now"
         kept = "" if waiting == 1 else f"; order is kept: {many(waiting - 1, 'event')} behind the first"
-        return f"since {clock(standing.failing_since or now, now).words}{tried}{kept}"
+        return f"{since}{tried}{kept}"
     if card.look is not Look.WORKING:
         reason = f": {shown(standing.reason)}" if standing.reason else ""
         kept = f". {events} {'is' if waiting == 1 else 'are'} kept for it" if card.look is not Look.OFF else ""
-        return f"since {clock(standing.since, now).words}{reason}{kept}"
+        return f"since {clock(standing.since, now).aged}{reason}{kept}"
     if card.failed_test is not None:
         done = f"the last test failed: {answer(card.failed_test)}"
     elif standing.last_success_at is None:
-        done = "nothing was sent yet" if not waiting else f"{events} to be sent"
+        done = "send a test to see whether its receiver works" if not waiting else f"{events} to be sent"
     else:
-        done = f"last accepted {moment(standing.last_success_at, now).words}"
+        done = f"last accepted {moment(standing.last_success_at, now).aged}"
     return f"{done}{_refused(card, now)}"
+
+
+def _trouble(card: Card) -> str:
+    """Return what the receiver answered last, if that is what fails."""
+    return "" if card.last is None or is_good(card.last) else f": {answer(card.last)}"
 
 
 def _refused(card: Card, now: float) -> str:
@@ -142,11 +163,11 @@ def last_answer(attempt: Attempt | None, now: float) -> Moment:
 
 
 def comes_next(attempt: Attempt, now: float, set_aside: frozenset[tuple[str, str]]) -> str:
-    """Return what comes after an attempt: `at 12:00:53`, `set aside`, or nothing."""
+    """Return what comes after an attempt: `next at 12:00:53 (in 30 min)`, `set aside`, or nothing."""
     if (attempt.source, attempt.id) in set_aside and attempt.outcome == Outcome.REFUSED and attempt.next_at is None:
         return "set aside"
     if attempt.next_at is not None and attempt.next_at > now:
-        return moment(attempt.next_at, now).words
+        return f"next {moment(attempt.next_at, now).aged}"
     return next((text for outcome, text in _NEXT.items() if attempt.outcome == outcome), "")
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from sourcepulse_web.pages.hooks.words import state_of, waits
+from sourcepulse_web.webhooks.desk.desk import Desk
 from sourcepulse_web.webhooks.settings import Schedule
 from support.webhooks.hook_site import HookSite
 from support.webhooks.receiver import Manner, Receiver, Reply, Request
@@ -166,6 +169,33 @@ def test_a_refused_event_is_named_while_other_sources_go_on(site: HookSite, rig:
     assert "handshake  require; granted, " in shown
     site.ok("resume", "chat")
     rig.wait_until(lambda: rig.figures("chat").waiting == 0, SOON_SECONDS)
+
+
+def test_a_receiver_that_refuses_every_event_is_failing_on_the_bus_the_page_and_in_the_list_until_it_accepts_one(
+    site: HookSite, rig: Rig, receiver: Receiver
+) -> None:
+    site.ok("add", "chat", receiver.url, "--topic", "#")
+    receiver.usual = Reply(status=401)
+    for source in "ab":
+        rig.publish(source=source)
+    rig.wait_until(lambda: len(rig.attempts("chat")) == 2)
+    assert "refuses every event" not in site.ok("show", "chat").stdout
+    rig.publish(source="c")
+    rig.wait_until(lambda: len(rig.attempts("chat")) == 3)
+    shown = site.ok("show", "chat").stdout
+    assert "state      failing for" in shown
+    assert "trouble    the receiver refuses every event, at last with 401; the next attempt is due in" in shown
+    assert "failing  3" in re.sub(" +", "  ", site.ok("list").stdout)
+    (card,) = Desk(rig.store, rig.queues, rig.settings).list()
+    assert (state_of(card).word, "every event is refused, at last with 401" in waits(card, time.time())) == (
+        "failing", True,
+    )  # fmt: skip
+    receiver.usual = Reply()
+    rig.publish(source="d")
+    rig.wait_until(lambda: rig.standing("chat").delivered == 1)
+    assert "state      working" in site.ok("show", "chat").stdout
+    rig.stop()
+    assert rig.bus() == [("failing", "chat", "refused"), ("resumed", "chat", "delivered")]
 
 
 def test_a_hook_that_its_receiver_switched_off_comes_back_with_resume(

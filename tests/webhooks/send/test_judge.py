@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from sourcepulse_web.webhooks.errors import Problem
 from sourcepulse_web.webhooks.hook import Standing, State
 from sourcepulse_web.webhooks.post.post import Answer
-from sourcepulse_web.webhooks.send.judge import HOOK, LAST_SET_ASIDE, ROW, SET_ASIDE_MAX, Change, News, Situation, judge
+from sourcepulse_web.webhooks.send.judge import (
+    HOOK,
+    LAST_SET_ASIDE,
+    REFUSED_ROW,
+    ROW,
+    SET_ASIDE_MAX,
+    Change,
+    News,
+    Situation,
+    judge,
+)
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.settings import Schedule
 from sourcepulse_web.webhooks.store.records import Trouble
@@ -101,13 +111,54 @@ def test_time_in_which_nothing_was_tried_parks_no_hook() -> None:
     kept = {place: trouble for place, trouble in aside.troubles.items() if trouble is not None}
     for status in (503, 422):
         change, troubles, later = aside, kept, NOW + 73 * 3600
-        for _ in range(6):
-            was = replace(situation(standing=change.standing, troubles=troubles), now=later)
+        for number in range(6):
+            was = replace(situation(standing=change.standing, troubles=troubles), now=later, was_refused=number > 0)
             change = judge(answer(status), was)
             assert change.standing.state is State.ON
             assert change.standing.failing_since == NOW + 73 * 3600 or change.set_aside
             troubles = {at: each for at, each in (troubles | change.troubles).items() if each is not None}
             later = change.next_at or later
+
+
+def refusals(*positions: int, every_s: float = 60.0) -> list[tuple[list[tuple[News, str]], Change]]:
+    """Return what the bus hears of refusals of events at these positions, one after the other, and each change."""
+    standing, troubles, seen = Standing(last_success_at=NOW - 9_000), dict[int, Trouble](), set[int]()
+    found = []
+    for number, position in enumerate(positions):
+        was = replace(situation(standing=standing, troubles=troubles), position=position, now=NOW + number * every_s)
+        change = judge(answer(401), replace(was, was_refused=position in seen))
+        seen.add(position)
+        standing = change.standing
+        troubles = {at: each for at, each in (troubles | change.troubles).items() if each is not None}
+        found.append((news(change), replace(change, troubles=dict(troubles))))
+    return found
+
+
+def test_a_receiver_that_refuses_three_different_events_in_a_row_is_failing_until_one_success() -> None:
+    (first, _), (second, _), (third, change), (fourth, last) = refusals(17, 18, 19, 17)
+    assert (first, second, third, fourth) == ([], [], [(News.FAILING, "refused")], [(News.FAILING, "refused")])
+    assert [(each.status, each.since) for each in (*change.reports, *last.reports)] == [(401, NOW)] * 2
+    for status in (401, 503, 204):
+        was = situation(standing=last.standing, troubles={at: each for at, each in last.troubles.items() if each})
+        went = judge(answer(status), replace(was, now=NOW + 9 * 86_400))
+        assert went.standing.failing_since == (None if status == 204 else NOW), "since the first of them"
+    assert news(went) == [(News.RESUMED, "delivered")]
+    assert [each.since for each in went.reports] == [NOW]
+    assert went.troubles[REFUSED_ROW] is None
+
+
+def test_a_hook_with_one_event_a_day_is_failing_at_the_third_that_is_refused_also_once_all_are_set_aside() -> None:
+    days = [position for position in (17, 18, 19) for _ in range(5)]
+    found = refusals(*days, every_s=86_400.0 / 5)
+    assert [change.set_aside != "" for _, change in found] == [False, False, False, False, True] * 3
+    assert [change.standing.failing_since is None for _, change in found[4::5]] == [True, True, False]
+    assert [(News.FAILING, "refused") in each for each, _ in found] == [False] * 10 + [True] * 5
+    assert found[-1][0] == [(News.REFUSED, "refused"), (News.FAILING, "refused")]
+
+
+def test_one_event_that_is_refused_however_often_it_is_asked_for_makes_no_hook_fail() -> None:
+    for positions in ([17] * 40, [17, 18] * 20):
+        assert not any((News.FAILING, "refused") in each for each, _ in refusals(*positions, every_s=150.0))
 
 
 def test_a_hook_whose_events_are_all_refused_for_72_hours_is_parked() -> None:

@@ -35,6 +35,8 @@ STATES = {
     Look.PARKED: State("\u00d7", "new", "parked"),
     Look.OFF: State("\u2013", "skipped", "off"),
 }
+#: Of a hook whose receiver refuses every event; what is set aside is not tried again.
+REFUSING = State("△", "warnings", "failing")
 #: Of a hook that would work, while the sender does not run.
 IDLE = State("△", "warnings", "not sent now")
 #: Of a hook to which nothing was sent at all, so that nothing shows that its receiver works.
@@ -49,6 +51,8 @@ _NEXT = {
 
 def state_of(card: Card, *, runs: bool = True) -> State:
     """Return the state of a hook; `runs` is whether the sender does."""
+    if card.look is Look.FAILING and card.refuses_all is not None:
+        return REFUSING
     if card.look is not Look.WORKING:
         return STATES[card.look]
     if not runs:
@@ -99,6 +103,8 @@ def waits(card: Card, now: float) -> str:
     if card.look is Look.FAILING:
         since = f"since {clock(standing.failing_since or now, now).aged}{_trouble(card)}"
         tried = "" if standing.next_at is None else f"; the next attempt is {moment(standing.next_at, now).aged}"
+        if card.refuses_all is not None:
+            return f"{since}; every event is refused, at last with {card.refuses_all}{tried}"
         if not waiting:
             return f"{since}; nothing waits now"
         kept = "" if waiting == 1 else f"; order is kept: {many(waiting - 1, 'event')} behind the first"

@@ -122,7 +122,9 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
     lines.append(("state", state))
     if card.look is Look.FAILING and card.last is not None:
         due = f"; the next attempt is due in {_span(standing.next_at - now)}" if standing.next_at else ""
-        lines.append(("trouble", f"{card.last.reason or answer(card.last)}{due}"))
+        refuses = f"the receiver refuses every event, at last with {card.refuses_all}"
+        trouble = card.last.reason or answer(card.last) if card.refuses_all is None else refuses
+        lines.append(("trouble", f"{trouble}{due}"))
     if card.look in _WAY_BACK:
         lines.append(("way back", _WAY_BACK[card.look].format(hook.name, hook.name)))
     figures = card.figures

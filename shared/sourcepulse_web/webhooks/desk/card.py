@@ -54,6 +54,8 @@ class Card:
     #: How many events were refused and are tried again, and when the first of them is, also while the hook works.
     refused: int = 0
     refused_next_at: float | None = None
+    #: The last status of a receiver that refuses every event; None if it does not.
+    refuses_all: int | None = None
     #: What the receiver answered when its consent was asked; None if it was not.
     consent: KeptConsent | None = None
     #: Until when the former secret signs as well; None if there is one secret.

@@ -14,7 +14,9 @@ from sourcepulse_web.webhooks.desk.card import Card, Refused
 from sourcepulse_web.webhooks.desk.sights import Sight, Sights
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Hook, check_topics
+from sourcepulse_web.webhooks.send.judge import REFUSED_ROW
 from sourcepulse_web.webhooks.send.outcome import Outcome
+from sourcepulse_web.webhooks.send.schedule import refuses_all
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Figures, Matches, SetAside
 from sourcepulse_web.webhooks.store.store import HookStore
@@ -97,7 +99,9 @@ class Cards:
         now = self._clock()
         ends = [each.until for each in self._store.secrets(hook.name) if each.until is not None and each.until > now]
         last = self._store.attempts.of_hook(hook.name, 1)
-        refused = [each for each in self._store.troubles.of(hook.name).values() if each.kind == Outcome.REFUSED]
+        troubles = self._store.troubles.of(hook.name)
+        refused = [each for each in troubles.values() if each.kind == Outcome.REFUSED]
+        events = troubles.get(REFUSED_ROW)
         return Card(
             hook=hook,
             standing=self._store.standing(hook.name),
@@ -105,6 +109,7 @@ class Cards:
             last=last[0] if last else None,
             refused=len(refused),
             refused_next_at=min((each.next_at for each in refused), default=None),
+            refuses_all=events.status if events is not None and refuses_all(events.tries) else None,
             consent=self._store.consent(hook.name),
             old_secret_until=max(ends, default=None),
         )

@@ -63,7 +63,8 @@ def source_of(host: str) -> str:
 def failing_event(hook: Hook, about: Circumstances, *, host: str, at: float) -> Event:
     """Return that a hook fails; one trouble, which `since` names, has one id."""
     cause = f"{_cause(hook, about)}{_since(about)}"
-    message = f"{_name(hook)} fails: {cause}; {_waiting(about)}, and they are tried again"
+    tried = f"{_waiting(about)}{', and they are tried again' if about.waiting else ''}"
+    message = f"{_name(hook)} fails: {cause}; {tried}{_aside(about)}"
     return _made(FAILING, hook, about, message, host=host, at=at, key=at if about.since is None else about.since)
 
 
@@ -81,8 +82,7 @@ def refused_event(
 
 def parked_event(hook: Hook, about: Circumstances, *, host: str, at: float) -> Event:
     """Return that a hook was parked at a time, of which there is one id."""
-    aside = f", and {about.set_aside:,} are set aside" if about.set_aside else ""
-    cause = f"{_cause(hook, about)}{_since(about)}{aside}"
+    cause = f"{_cause(hook, about)}{_since(about)}{_aside(about)}"
     message = f"{_name(hook)} is parked: {cause}; {_waiting(about)} until it is resumed"
     return _made(PARKED, hook, about, message, host=host, at=at, key=at)
 
@@ -171,6 +171,10 @@ def _since(about: Circumstances) -> str:
 
 def _waiting(about: Circumstances) -> str:
     return "nothing waits" if about.waiting == 0 else f"{_events(about.waiting)} wait{'s' * (about.waiting == 1)}"
+
+
+def _aside(about: Circumstances) -> str:
+    return f", and {about.set_aside:,} are set aside" if about.set_aside else ""
 
 
 def _events(number: int) -> str:

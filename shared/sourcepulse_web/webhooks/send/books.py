@@ -244,16 +244,18 @@ class Books:
         if not (result.answer.accepted or is_same_receiver(result.job.hook, line.hook)):
             # It says nothing about the receiver that the hook has now.
             return Change(outcome=outcome_of(result.answer.status), standing=was, next_at=now)
-        position = result.job.event.position
+        event = result.job.event
         is_refused = outcome_of(result.answer.status) is Outcome.REFUSED
+        former = self._parts.store.attempts.of_event(event.source, event.id, line.name) if is_refused else []
         situation = Situation(
-            position=position,
+            position=event.position,
             standing=was,
             troubles=line.troubles,
             set_aside=self._parts.queues.figures(line.name).set_aside if is_refused else 0,
             schedule=self._parts.schedule,
             now=now,
             jitter=self._parts.jitter(),
+            was_refused=any(each.outcome == Outcome.REFUSED for each in former),
         )
         return judge(result.answer, situation)
 

@@ -20,6 +20,7 @@ from sourcepulse_web.webhooks.send.schedule import (
     is_parked,
     is_set_aside,
     refusal_pause,
+    refuses_all,
     retry_pause,
 )
 from sourcepulse_web.webhooks.settings import Schedule
@@ -31,9 +32,12 @@ HOOK = 0
 LAST_SET_ASIDE = -1
 #: Where they have the row of tries without success in between, of any event and kind, by which a hook is parked.
 ROW = -2
+#: Where they have how many different events were refused since the last success, however long that is ago.
+REFUSED_ROW = -3
 #: The kinds of these troubles; the other kinds are outcomes.
 SET_ASIDE = "set-aside"
 IN_A_ROW = "row"
+EVENTS_IN_A_ROW = "events-row"
 #: A queue keeps so many dead letters, and none may be lost for a newer one.
 SET_ASIDE_MAX = 1_000
 HOUR_SECONDS = 3600.0
@@ -73,6 +77,8 @@ class Situation:
     schedule: Schedule
     now: float
     jitter: float
+    #: Whether the event was refused before, also if it was set aside and asked for again since.
+    was_refused: bool = False
 
     @property
     def failures(self) -> int:
@@ -86,6 +92,13 @@ class Situation:
         if former is None:
             return Trouble(1, self.now, next_at, status, IN_A_ROW)
         return Trouble(former.tries + 1, former.first_at, max(former.next_at, next_at), status, IN_A_ROW)
+
+    def refused(self, status: int | None) -> Trouble:
+        """Return the row of events that were refused without success in between, with this one."""
+        former = self.troubles.get(REFUSED_ROW)
+        if former is None:
+            return Trouble(1, self.now, self.now, status, EVENTS_IN_A_ROW)
+        return former._replace(tries=former.tries + (not self.was_refused), next_at=self.now, status=status)
 
     def is_parked(self, row: Trouble) -> bool:
         """Return whether a row is long enough to park the hook."""
@@ -143,7 +156,7 @@ def _delivered(answer: Answer, was: Situation) -> Change:
     return Change(
         outcome=Outcome.DELIVERED,
         standing=standing,
-        troubles={was.position: None, HOOK: None, ROW: None},
+        troubles={was.position: None, HOOK: None, ROW: None, REFUSED_ROW: None},
         settles=True,
         reports=reports,
     )
@@ -154,7 +167,7 @@ def _failed(answer: Answer, was: Situation) -> Change:
     failures = was.failures + 1
     pause = retry_pause(failures, was.schedule, retry_after_s=answer.retry_after_s, jitter=was.jitter)
     row = was.row(was.now + pause, answer.status)
-    standing = _failing(was, row, row.next_at)
+    standing = _failing(was, row, row.next_at, was.troubles.get(REFUSED_ROW))
     reports: tuple[Report, ...] = ()
     if is_failing(failures):
         reports = (_report(News.FAILING, _cause(answer), answer, standing),)
@@ -183,13 +196,21 @@ def _refused(answer: Answer, was: Situation) -> Change:
         refusals, since_first_s, was.schedule, again=again, retry_after_s=answer.retry_after_s, jitter=was.jitter
     )
     due = was.now + pause
-    row = was.row(due, answer.status)
+    row, events = was.row(due, answer.status), was.refused(answer.status)
+    trouble = Trouble(refusals, first_at, due, answer.status, Outcome.REFUSED)
     # It has answered, so that the hook itself is not in trouble.
-    troubles = {was.position: Trouble(refusals, first_at, due, answer.status, Outcome.REFUSED), HOOK: None, ROW: row}
-    standing = _failing(was, row, due)
+    troubles = {was.position: trouble, HOOK: None, ROW: row, REFUSED_ROW: events}
+    standing = _failing(was, row, due, events)
     if was.is_parked(row):
         return _parked(answer, was, standing, REFUSALS, {**troubles, ROW: None}, Outcome.REFUSED)
-    return Change(outcome=Outcome.REFUSED, standing=standing, troubles=troubles, source_pause_s=pause, next_at=due)
+    return Change(
+        outcome=Outcome.REFUSED,
+        standing=standing,
+        troubles=troubles,
+        source_pause_s=pause,
+        next_at=due,
+        reports=_refuses_all(answer, events, standing),
+    )
 
 
 def _is_like_the_last(answer: Answer, was: Situation) -> bool:
@@ -199,9 +220,9 @@ def _is_like_the_last(answer: Answer, was: Situation) -> bool:
 
 
 def _set_aside(answer: Answer, was: Situation, refusals: int) -> Change:
-    row = was.row(was.now, answer.status)
-    standing = _failing(was, row, None)
-    kept: dict[int, Trouble | None] = {was.position: None, HOOK: None, ROW: None}
+    row, events = was.row(was.now, answer.status), was.refused(answer.status)
+    standing = _failing(was, row, None, events)
+    kept: dict[int, Trouble | None] = {was.position: None, HOOK: None, ROW: None, REFUSED_ROW: events}
     if was.set_aside >= SET_ASIDE_MAX:
         # It was resumed without room for another one; the event stays in the queue.
         return _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
@@ -211,17 +232,18 @@ def _set_aside(answer: Answer, was: Situation, refusals: int) -> Change:
     if was.set_aside + 1 >= SET_ASIDE_MAX or was.is_parked(row):
         parked = _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
         return replace(parked, set_aside=reason, reports=(report, *parked.reports))
-    if was.is_alone():
+    if was.is_alone() and not refuses_all(events.tries):
         # Nothing is tried again now, so that the hook does not fail; the row goes on if the next event is refused.
         standing = replace(standing, failing_since=None)
     kept[ROW] = row
-    return Change(outcome=Outcome.REFUSED, standing=standing, troubles=kept, set_aside=reason, reports=(report,))
+    reports = (report, *_refuses_all(answer, events, standing))
+    return Change(outcome=Outcome.REFUSED, standing=standing, troubles=kept, set_aside=reason, reports=reports)
 
 
 def _gone(answer: Answer, was: Situation) -> Change:
     """Switch the hook off; the event stays in the queue."""
-    standing = _failing(was, was.row(was.now, answer.status), None)
-    troubles: dict[int, Trouble | None] = {was.position: None, HOOK: None, ROW: None}
+    standing = _failing(was, was.row(was.now, answer.status), None, was.troubles.get(REFUSED_ROW))
+    troubles: dict[int, Trouble | None] = {was.position: None, HOOK: None, ROW: None, REFUSED_ROW: None}
     if standing.state is not State.ON:
         return Change(outcome=Outcome.GONE, standing=standing, troubles=troubles)
     reason = "its receiver answered 410 Gone: it wants no events any more; resume the webhook if that was an error"
@@ -253,8 +275,16 @@ def _parked(
     return Change(outcome=outcome, standing=parked, troubles=troubles, reports=(report,))
 
 
-def _failing(was: Situation, row: Trouble, next_at: float | None) -> Standing:
-    return replace(was.standing, failing_since=row.first_at, next_at=next_at)
+def _failing(was: Situation, row: Trouble, next_at: float | None, events: Trouble | None) -> Standing:
+    """Return the standing of a hook that fails, since the first event of a row that was refused if all are."""
+    since = row.first_at
+    if events is not None and refuses_all(events.tries):
+        since = min(since, events.first_at)
+    return replace(was.standing, failing_since=since, next_at=next_at)
+
+
+def _refuses_all(answer: Answer, events: Trouble, standing: Standing) -> tuple[Report, ...]:
+    return (_report(News.FAILING, REFUSALS, answer, standing),) if refuses_all(events.tries) else ()
 
 
 def _cause(answer: Answer) -> str:

@@ -15,6 +15,8 @@ from sourcepulse_web.webhooks.store.records import Trouble
 JITTER_SHARE = 0.2
 #: A hook is reported as failing with so many failed tries in a row: with the usual schedule, after 5 minutes.
 FAILING_TRIES = 3
+#: A hook is failing as well when so many different events in a row were refused: its receiver refuses everything.
+FAILING_EVENTS = 3
 #: A hook is not parked before so many failed tries in a row, however far the clock was set forward.
 PARK_TRIES_MIN = 5
 #: A try that comes later than so many of the longest pauses, and so many seconds, begins a new row of failures.
@@ -86,6 +88,15 @@ def is_parked(failures: int, failing_for_s: float, schedule: Schedule) -> bool:
 def is_failing(failures: int) -> bool:
     """Return whether a hook that failed so often in a row is reported as failing."""
     return failures >= FAILING_TRIES
+
+
+def refuses_all(events: int) -> bool:
+    """Return whether a receiver that refused so many different events in a row, and accepted none, refuses all.
+
+    Others do not distinguish: for GitLab, Stripe and Svix each answer but 2xx is a failure of the receiver. Here one
+    refused event is a fault of that event, until others are refused as well.
+    """
+    return events >= FAILING_EVENTS
 
 
 def is_interrupted(next_at: float, now: float, schedule: Schedule) -> bool:

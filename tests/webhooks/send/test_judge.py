@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +32,7 @@ from sourcepulse_web.webhooks.store.records import Trouble
 
 NOW = 1_795_345_200.0
 POSITION = 17
+POST_SECONDS = 0.05
 REFUSED_BEFORE = {POSITION: Trouble(4, NOW - 600, NOW, 422, "refused")}
 IN_A_ROW = Trouble(140, NOW - 72 * 3600, NOW, 503, "row")
 
@@ -56,14 +59,14 @@ def test_a_fifth_refusal_after_ten_minutes_sets_the_event_aside_and_the_hook_sta
     assert change.set_aside == "refused 5 times, at last: the receiver answered 422"
     assert (change.standing.state, change.settles, change.next_at) == (State.ON, False, None)
     assert change.troubles[POSITION] is None
-    assert change.troubles[LAST_SET_ASIDE] == Trouble(5, NOW, NOW, 422, "set-aside")
+    assert change.troubles[LAST_SET_ASIDE] == Trouble(1, NOW, NOW, 422, "set-aside")
     assert news(change) == [(News.REFUSED, "refused")]
 
 
 def test_the_next_one_takes_a_minute_if_the_receiver_has_accepted_another_since_and_refuses_alike() -> None:
     troubles = {
         POSITION: Trouble(4, NOW - 61, NOW, 422, "refused"),
-        LAST_SET_ASIDE: Trouble(5, NOW - 300, NOW - 300, 422, "set-aside"),
+        LAST_SET_ASIDE: Trouble(1, NOW - 300, NOW - 300, 422, "set-aside"),
     }
     works, silent = Standing(last_success_at=NOW - 200), Standing(last_success_at=NOW - 400)
     assert judge(answer(422), situation(standing=works, troubles=troubles)).set_aside
@@ -71,6 +74,53 @@ def test_the_next_one_takes_a_minute_if_the_receiver_has_accepted_another_since_
         change = judge(answer(status), situation(standing=standing, troubles=troubles))
         assert (change.set_aside, change.outcome) == ("", Outcome.REFUSED)
         assert change.next_at == NOW - 61 + 600
+
+
+class Played:
+    """A hook with one source, whose events and answers follow a clock that is passed in."""
+
+    def __init__(self) -> None:
+        self.standing, self.troubles, self.now = Standing(), dict[int, Trouble](), NOW
+        self.set_aside = 0
+
+    def send(self, position: int, status: int) -> None:
+        """POST an event until it is accepted or set aside."""
+        while True:
+            self.now += POST_SECONDS
+            was = replace(situation(standing=self.standing, troubles=self.troubles), position=position, now=self.now)
+            change = judge(answer(status), was)
+            self.standing = change.standing
+            self.troubles = {at: it for at, it in (self.troubles | change.troubles).items() if it is not None}
+            self.set_aside += bool(change.set_aside)
+            if change.settles or change.set_aside:
+                return
+            assert change.next_at is not None
+            self.now = change.next_at
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_receiver_that_refuses_one_event_in_ten_keeps_up_with_a_source_of_an_event_in_two_seconds(seed: int) -> None:
+    chance, hook = random.Random(seed), Played()
+    events = 10_000
+    for number in range(events):
+        hook.now = max(hook.now, NOW + 2 * number)
+        hook.send(number + 1, 422 if chance.random() < 0.1 else 204)
+    assert hook.set_aside + hook.standing.delivered == events
+    behind_s = hook.now - (NOW + 2 * events)
+    assert behind_s < 3600
+
+
+def test_of_a_receiver_that_begins_to_refuse_everything_two_events_are_set_aside_quickly() -> None:
+    hook = Played()
+    for number in range(1, 101):
+        hook.now += 10
+        hook.send(number, 422 if number % 10 == 5 else 204)
+    took = []
+    for number in range(101, 106):
+        began = hook.now
+        hook.send(number, 422)
+        took.append(round(hook.now - began))
+    assert took == [5, 5, 600, 600, 600]
 
 
 def test_the_thousandth_event_that_is_set_aside_parks_the_hook_and_one_more_stays_in_the_queue() -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from sourcepulse_web.webhooks.send.schedule import (
     pause_left,
     refusal_pause,
     retry_pause,
+    span_of,
 )
 from sourcepulse_web.webhooks.settings import Schedule
 from sourcepulse_web.webhooks.store.records import Trouble
@@ -71,49 +74,58 @@ def test_a_pause_is_never_shorter_than_the_schedule_nor_longer_than_its_limits(
     assert least <= pause <= max(least * (1 + JITTER_SHARE), schedule.retry_after_max_s)
 
 
-def refused_until_set_aside(schedule: Schedule, *, again: bool, jitter: float = 0.0) -> list[float]:
+def refused_until_set_aside(schedule: Schedule, *, alike: int, jitter: float = 0.0) -> list[float]:
     """Return when an event that is always refused is tried, in seconds after the first time."""
     now, times = 0.0, [0.0]
-    while not is_set_aside(len(times), now, schedule, again=again):
-        now += refusal_pause(len(times), now, schedule, again=again, jitter=jitter)
+    while not is_set_aside(len(times), now, schedule, alike=alike):
+        now += refusal_pause(len(times), now, schedule, alike=alike, jitter=jitter)
         times.append(now)
     return times
 
 
 def test_a_refused_event_is_tried_five_times_within_ten_minutes() -> None:
-    times = refused_until_set_aside(USUAL, again=False)
+    times = refused_until_set_aside(USUAL, alike=0)
     assert [round(at) for at in times] == [0, 5, 203, 402, 600]
 
 
 def test_the_next_one_that_is_refused_alike_is_tried_five_times_within_a_minute() -> None:
-    times = refused_until_set_aside(USUAL, again=True)
+    times = refused_until_set_aside(USUAL, alike=1)
     assert [round(at) for at in times] == [0, 5, 23, 42, 60]
+
+
+def test_each_further_one_that_is_refused_alike_takes_half_the_time_of_the_one_before_down_to_five_seconds() -> None:
+    spans = [round(refused_until_set_aside(USUAL, alike=alike)[-1], 1) for alike in (1, 2, 3, 4, 5, 6, 10_000)]
+    assert spans == [60, 30, 15, 7.5, 5, 5, 5]
+
+
+def test_the_shorter_times_can_be_switched_off() -> None:
+    off = replace(USUAL, poison_again_s=USUAL.poison_s)
+    assert {span_of(off, alike) for alike in range(10)} == {600.0}
 
 
 @given(
     tries=st.integers(1, 20),
     span=st.floats(0.01, 5000),
     first=st.floats(0, 600),
-    again=st.booleans(),
+    alike=st.integers(0, 2_000),
     jitter=st.floats(0, 1),
 )
 def test_an_event_is_set_aside_after_exactly_the_tries_and_never_before_the_time(
-    tries: int, span: float, first: float, again: bool, jitter: float
+    tries: int, span: float, first: float, alike: int, jitter: float
 ) -> None:
     schedule = Schedule(retry_s=(0.0, first), poison_tries=tries, poison_s=span, poison_again_s=span / 3)
-    times = refused_until_set_aside(schedule, again=again, jitter=jitter)
-    over = span / 3 if again else span
-    assert times[-1] >= over
+    times = refused_until_set_aside(schedule, alike=alike, jitter=jitter)
+    assert times[-1] >= span_of(schedule, alike)
     # Where one refusal is enough the time must pass all the same; a sum of floats may miss its end by the last bit.
     assert len(times) - max(2, tries) in (0, 1)
     assert times == sorted(times)
 
 
 def test_tries_that_the_owner_asked_for_shorten_no_time() -> None:
-    assert not is_set_aside(7, 599.0, USUAL, again=False)
-    assert refusal_pause(7, 599.0, USUAL, again=False) == 5.0
-    assert is_set_aside(8, 604.0, USUAL, again=False)
-    assert not is_set_aside(4, 6000.0, USUAL, again=False)
+    assert not is_set_aside(7, 599.0, USUAL, alike=0)
+    assert refusal_pause(7, 599.0, USUAL, alike=0) == 5.0
+    assert is_set_aside(8, 604.0, USUAL, alike=0)
+    assert not is_set_aside(4, 6000.0, USUAL, alike=0)
 
 
 def until(next_at: float, kind: str = "retry") -> Trouble:
@@ -121,12 +133,12 @@ def until(next_at: float, kind: str = "retry") -> Trouble:
 
 
 def test_a_refusal_with_a_long_retry_after_stops_its_source_no_longer_than_others() -> None:
-    assert refusal_pause(1, 0.0, USUAL, again=False, retry_after_s=1e9) == 600.0
+    assert refusal_pause(1, 0.0, USUAL, alike=0, retry_after_s=1e9) == 600.0
 
 
 def test_a_clock_that_was_set_back_keeps_no_event_for_ever() -> None:
-    assert is_set_aside(5, -3600.0, USUAL, again=False)
-    assert refusal_pause(2, -3600.0, USUAL, again=False) <= 600.0
+    assert is_set_aside(5, -3600.0, USUAL, alike=0)
+    assert refusal_pause(2, -3600.0, USUAL, alike=0) <= 600.0
     assert pause_left(until(10_000_000.0), 0.0, USUAL) == 1.2 * 1800
     assert pause_left(until(10_000_000.0, ASKED), 0.0, USUAL) == USUAL.retry_after_max_s
     assert pause_left(until(30.0), 20.0, USUAL) == 10.0

@@ -28,7 +28,8 @@ from sourcepulse_web.webhooks.store.records import Trouble
 
 #: Where the troubles of a hook have that of the hook itself, its failed tries in a row; no event has this position.
 HOOK = 0
-#: Where they have the last event that was set aside: when, and with which status.
+#: Where they have the last event that was set aside: with which status, when (`first_at`), when the one before it was
+#: if that was refused alike (`next_at`), and the number of such events in a row (`tries`).
 LAST_SET_ASIDE = -1
 #: Where they have the row of tries without success in between, of any event and kind, by which a hook is parked.
 ROW = -2
@@ -188,12 +189,12 @@ def _refused(answer: Answer, was: Situation) -> Change:
     """Make the source of the event wait, or set the event aside after enough refusals."""
     former = was.troubles.get(was.position)
     refusals, first_at = (former.tries + 1, former.first_at) if former else (1, was.now)
-    again = _is_like_the_last(answer, was)
+    alike = _alike(answer, was)
     since_first_s = was.now - first_at
-    if is_set_aside(refusals, since_first_s, was.schedule, again=again):
-        return _set_aside(answer, was, refusals)
+    if is_set_aside(refusals, since_first_s, was.schedule, alike=alike):
+        return _set_aside(answer, was, refusals, alike)
     pause = refusal_pause(
-        refusals, since_first_s, was.schedule, again=again, retry_after_s=answer.retry_after_s, jitter=was.jitter
+        refusals, since_first_s, was.schedule, alike=alike, retry_after_s=answer.retry_after_s, jitter=was.jitter
     )
     due = was.now + pause
     row, events = was.row(due, answer.status), was.refused(answer.status)
@@ -213,20 +214,26 @@ def _refused(answer: Answer, was: Situation) -> Change:
     )
 
 
-def _is_like_the_last(answer: Answer, was: Situation) -> bool:
-    last = was.troubles.get(LAST_SET_ASIDE)
-    success_at = was.standing.last_success_at
-    return last is not None and last.status == answer.status and success_at is not None and success_at > last.first_at
+def _alike(answer: Answer, was: Situation) -> int:
+    """Return how many events in a row were set aside with this status by a receiver that works; 0 if that is in doubt.
+
+    It works if it has accepted an event since the last but one of them, so that two in a row may be refused.
+    """
+    last, success_at = was.troubles.get(LAST_SET_ASIDE), was.standing.last_success_at
+    if last is None or last.status != answer.status or success_at is None or success_at <= last.next_at:
+        return 0
+    return last.tries
 
 
-def _set_aside(answer: Answer, was: Situation, refusals: int) -> Change:
+def _set_aside(answer: Answer, was: Situation, refusals: int, alike: int) -> Change:
     row, events = was.row(was.now, answer.status), was.refused(answer.status)
     standing = _failing(was, row, None, events)
     kept: dict[int, Trouble | None] = {was.position: None, HOOK: None, ROW: None, REFUSED_ROW: events}
     if was.set_aside >= SET_ASIDE_MAX:
         # It was resumed without room for another one; the event stays in the queue.
         return _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
-    kept[LAST_SET_ASIDE] = Trouble(refusals, was.now, was.now, answer.status, SET_ASIDE)
+    before = was.troubles[LAST_SET_ASIDE].first_at if alike else was.now
+    kept[LAST_SET_ASIDE] = Trouble(alike + 1, was.now, before, answer.status, SET_ASIDE)
     reason = f"refused {refusals} times, at last: {answer.reason}"
     report = _report(News.REFUSED, REFUSALS, answer, standing)
     if was.set_aside + 1 >= SET_ASIDE_MAX or was.is_parked(row):

@@ -25,6 +25,10 @@ LATE_SECONDS = 60.0
 #: The kind of a trouble whose pause the receiver asked for by Retry-After.
 ASKED = "asked"
 UNKNOWN_MOST_SECONDS = 60.0
+#: The shortest time over which an event must be refused, however many were refused alike before it.
+POISON_SHORTEST_SECONDS = 5.0
+#: So many halves make any time that shortest one.
+HALVES_MAX = 30
 
 
 def retry_pause(failures: int, schedule: Schedule, *, retry_after_s: float | None, jitter: float) -> float:
@@ -43,16 +47,16 @@ def refusal_pause(
     since_first_s: float,
     schedule: Schedule,
     *,
-    again: bool,
+    alike: int,
     retry_after_s: float | None = None,
     jitter: float = 0.0,
 ) -> float:
     """Return how long the source of an event waits after so many refusals, the first of which was `since_first_s` ago.
 
     The second try comes after the second pause of the schedule, the further ones are spread evenly, and the last one
-    comes when the event may be set aside: usually after 0 s, 5 s, 203 s, 402 s and 600 s.
+    comes when the event may be set aside: usually after 0 s, 5 s, 203 s, 402 s and 600 s. `alike` is as in `span_of`.
     """
-    tries, span = schedule.poison_tries, span_of(schedule, again=again)
+    tries, span = schedule.poison_tries, span_of(schedule, alike)
     first = min(retry_pause(1, schedule, retry_after_s=None, jitter=0.0), span / max(1, tries - 1))
     due = span if refusals >= tries - 1 else first + (span - first) * (refusals - 1) / (tries - 2)
     pause = max(first, due - max(0.0, since_first_s)) * (1.0 + JITTER_SHARE * jitter)
@@ -69,14 +73,12 @@ def unknown_pause(former: int, schedule: Schedule, *, jitter: float) -> float:
     return backoff_seconds(former, first=first, most=max(first, UNKNOWN_MOST_SECONDS)) * (1.0 + JITTER_SHARE * jitter)
 
 
-def is_set_aside(refusals: int, since_first_s: float, schedule: Schedule, *, again: bool) -> bool:
-    """Return whether an event was refused often enough for long enough.
+def is_set_aside(refusals: int, since_first_s: float, schedule: Schedule, *, alike: int) -> bool:
+    """Return whether an event was refused often enough for long enough; `alike` is as in `span_of`.
 
-    `again` if the receiver refused an event with the same status before, which was set aside, and has accepted another
-    one since: it works, and refuses some events, so the time is shorter. A negative time is that of a clock that was
-    set back; the number of refusals decides then.
+    A negative time is that of a clock that was set back; the number of refusals decides then.
     """
-    is_over = since_first_s < 0 or since_first_s >= span_of(schedule, again=again)
+    is_over = since_first_s < 0 or since_first_s >= span_of(schedule, alike)
     return refusals >= schedule.poison_tries and is_over
 
 
@@ -115,9 +117,17 @@ def pause_left(trouble: Trouble, now: float, schedule: Schedule) -> float:
     return min(max(0.0, trouble.next_at - now), most)
 
 
-def span_of(schedule: Schedule, *, again: bool) -> float:
-    """Return over which time an event must be refused before it is set aside."""
-    return min(schedule.poison_again_s, schedule.poison_s) if again else schedule.poison_s
+def span_of(schedule: Schedule, alike: int) -> float:
+    """Return over which time an event must be refused before it is set aside.
+
+    `alike` is how many events in a row were set aside with the same status, while the receiver accepted others: it
+    works, and refuses some events. So the time is shorter after the first of them, and half of that after each further
+    one; otherwise a receiver that refuses one event in ten would fall behind its sources for good.
+    """
+    if not alike or schedule.poison_again_s >= schedule.poison_s:
+        return schedule.poison_s
+    shorter = schedule.poison_again_s * 0.5 ** min(alike - 1, HALVES_MAX)
+    return max(shorter, min(POISON_SHORTEST_SECONDS, schedule.poison_again_s))
 
 
 def _bounded(retry_after_s: float | None, schedule: Schedule) -> float:

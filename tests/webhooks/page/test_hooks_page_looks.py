@@ -128,6 +128,8 @@ def test_on_a_phone_what_matters_comes_first(browser: Browser, site: HookedSite)
     name, state, waiting, last, address = page.evaluate(TOPS, [row, "th", ".is", ".n", "td.muted", ".url"])
     assert abs(name - state) < 4
     assert state < waiting < last < address
+    heights = page.locator(".list th a").evaluate_all("all => all.map(each => each.getBoundingClientRect().height)")
+    assert min(heights) >= 40
     page.close()
     page = opened(browser, site, "/hooks/bug-helper/edit", size=PHONE)
     form, hook = page.evaluate(TOPS, ["", "#form", "#chosen"])

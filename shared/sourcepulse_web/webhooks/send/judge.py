@@ -28,13 +28,10 @@ from sourcepulse_web.webhooks.store.records import Trouble
 
 #: Where the troubles of a hook have that of the hook itself, its failed tries in a row; no event has this position.
 HOOK = 0
-#: Where they have the last event that was set aside: with which status, when (`first_at`), when the one before it was
-#: if that was refused alike (`next_at`), and the number of such events in a row (`tries`).
-LAST_SET_ASIDE = -1
 #: Where they have the row of tries without success in between, of any event and kind, by which a hook is parked.
-ROW = -2
+ROW = -1
 #: Where they have how many different events were refused since the last success, however long that is ago.
-REFUSED_ROW = -3
+REFUSED_ROW = -2
 #: The kinds of these troubles; the other kinds are outcomes.
 SET_ASIDE = "set-aside"
 IN_A_ROW = "row"
@@ -44,6 +41,15 @@ SET_ASIDE_MAX = 1_000
 HOUR_SECONDS = 3600.0
 #: The reason of a report of a hook that the sender itself failed at.
 FAULT = "fault"
+
+
+def last_set_aside(status: int | None) -> int:
+    """Return where the troubles of a hook have the last event that was set aside with a status.
+
+    It has when that was (`first_at`), when it was for the one before it (`next_at`), and the number of such events in a
+    row (`tries`). No other row is there, because a status that refuses an event is at least 400.
+    """
+    return -(status or 0)
 
 
 class News(StrEnum):
@@ -219,10 +225,8 @@ def _alike(answer: Answer, was: Situation) -> int:
 
     It works if it has accepted an event since the last but one of them, so that two in a row may be refused.
     """
-    last, success_at = was.troubles.get(LAST_SET_ASIDE), was.standing.last_success_at
-    if last is None or last.status != answer.status or success_at is None or success_at <= last.next_at:
-        return 0
-    return last.tries
+    last, success_at = was.troubles.get(last_set_aside(answer.status)), was.standing.last_success_at
+    return 0 if last is None or success_at is None or success_at <= last.next_at else last.tries
 
 
 def _set_aside(answer: Answer, was: Situation, refusals: int, alike: int) -> Change:
@@ -232,8 +236,9 @@ def _set_aside(answer: Answer, was: Situation, refusals: int, alike: int) -> Cha
     if was.set_aside >= SET_ASIDE_MAX:
         # It was resumed without room for another one; the event stays in the queue.
         return _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
-    before = was.troubles[LAST_SET_ASIDE].first_at if alike else was.now
-    kept[LAST_SET_ASIDE] = Trouble(alike + 1, was.now, before, answer.status, SET_ASIDE)
+    place = last_set_aside(answer.status)
+    before = was.troubles[place].first_at if alike else was.now
+    kept[place] = Trouble(alike + 1, was.now, before, answer.status, SET_ASIDE)
     reason = f"refused {refusals} times, at last: {answer.reason}"
     report = _report(News.REFUSED, REFUSALS, answer, standing)
     if was.set_aside + 1 >= SET_ASIDE_MAX or was.is_parked(row):

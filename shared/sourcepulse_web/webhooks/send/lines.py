@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Hook, Standing, State
 from sourcepulse_web.webhooks.notices.events import OWNER
-from sourcepulse_web.webhooks.send.judge import HOOK, LAST_SET_ASIDE, News, Report
+from sourcepulse_web.webhooks.send.judge import HOOK, News, Report
 from sourcepulse_web.webhooks.send.line import Line, is_same_receiver
 from sourcepulse_web.webhooks.send.reporting import Reporter
 from sourcepulse_web.webhooks.settings import Schedule
@@ -108,7 +108,7 @@ class Lines:
             line.wait_again(troubles, now, monotonic, self._parts.schedule)
         elif not is_same_receiver(line.hook, hook):
             # The receiver is another one, which is tried at once.
-            self._parts.store.troubles.remove(hook.name, [at for at in troubles if at != LAST_SET_ASIDE])
+            self._parts.store.troubles.clear(hook.name)
             line.wait_again({}, now, monotonic, self._parts.schedule)
         elif line.troubles.keys() - troubles.keys() or self._is_resumed(line, standing):
             line.wait_again(troubles, now, monotonic, self._parts.schedule)

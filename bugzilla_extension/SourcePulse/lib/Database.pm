@@ -12,13 +12,17 @@ use Bugzilla::Util qw(trick_taint);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  execute execute_in handle now portions select_column select_in select_name
-  select_row select_rows select_value with_handle
+  can_be_id execute execute_in handle now portions select_column select_in
+  select_name select_row select_rows select_value with_handle
 );
 
 # Databases limit the placeholders of a statement; the old limit of SQLite is
 # the lowest.
 use constant IDS_AT_ONCE => 500;
+
+# The widest column of ids. PostgreSQL refuses a statement with a larger number,
+# and URLs may contain any.
+use constant MAX_ID => 2_147_483_647;
 
 # The handle of DBI while with_handle() runs.
 our $handle;
@@ -77,8 +81,11 @@ sub select_rows {
 sub select_in {
   my ($select, @ids) = @_;
   return [map { @{handle()->selectall_arrayref($select . _in($_), undef, @$_)} }
-      portions(@ids)];
+      portions(grep { can_be_id($_) } @ids)];
 }
+
+# Whether a row can have this number.
+sub can_be_id { return $_[0] <= MAX_ID; }
 
 # Placeholders are never part of the statement, so their values may be tainted.
 sub execute {

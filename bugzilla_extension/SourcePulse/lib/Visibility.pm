@@ -11,7 +11,8 @@ use warnings;
 use Bugzilla::Constants qw(CMT_ATTACHMENT_CREATED CMT_ATTACHMENT_UPDATED);
 use Bugzilla::User      qw();
 
-use Bugzilla::Extension::SourcePulse::Database qw(portions select_in);
+use Bugzilla::Extension::SourcePulse::Database
+  qw(can_be_id portions select_in);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
@@ -60,6 +61,7 @@ sub public_bugs {
   return {} unless $self->{is_open};
   my $asked = $self->{asked};
   my @new   = $self->{is_decided} ? () : grep { !exists $asked->{$_} } @ids;
+  @new = grep { can_be_id($_) } @new;
 
   # Always a new visitor, because a user object caches which bugs it can see.
   $self->{anonymous} ||= Bugzilla::User->new if @new;

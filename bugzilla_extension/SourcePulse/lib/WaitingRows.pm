@@ -9,7 +9,8 @@ use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Database
-  qw(execute execute_in select_in select_row select_rows select_value);
+  qw(can_be_id execute execute_in select_in select_row select_rows
+  select_value);
 use Bugzilla::Extension::SourcePulse::MissedChanges qw(count_missed);
 use Bugzilla::Extension::SourcePulse::Silence    qw(note_last_row silent_since);
 use Bugzilla::Extension::SourcePulse::Times      qw(epoch);
@@ -80,6 +81,7 @@ sub bury_row {
 # Returns all buried rows, or one of them, to the queue.
 sub retry_rows {
   my ($id) = @_;
+  return 0 if $id && !can_be_id($id);
   return execute(
     'UPDATE sourcepulse_outbox SET reason = NULL WHERE reason IS NOT NULL'
       . ($id ? ' AND id = ?' : ''),

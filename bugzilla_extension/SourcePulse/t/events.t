@@ -124,6 +124,16 @@ subtest 'people, lists and links' => sub {
   is_deeply(change_of($linked, 'see_also'), [[], ['http://other.example.com/show_bug.cgi?id=7']], 'see also');
 };
 
+subtest 'a link with a number that no bug can have' => sub {
+  # Bugzilla accepts its own host with another port as a Bugzilla elsewhere, and for us it is this one.
+  (my $host = Bugzilla->params->{urlbase}) =~ s{\A\w+://([^/:]+).*}{$1}s;
+  $world->update_bug($bug, see_also => {add => ["https://$host:8443/show_bug.cgi?id=99999999999"]});
+  $world->rows;
+  my $view = view_of(sub { $world->update_bug($bug, priority => 'Low', comment => {body => 'later'}) });
+  is_deeply(change_of($view, 'priority')->[1], 'Low', 'hides nothing else');
+  is_deeply($view->{bug}->{see_also}, ['http://other.example.com/show_bug.cgi?id=7'], 'and is not published');
+};
+
 subtest 'custom fields of every type' => sub {
   my $other = $world->create_bug;
   my $view = view_of(sub {

@@ -48,7 +48,9 @@ class BugzillaTree:
         """Count from here."""
         with self.worker() as worker:
             answer = worker.do({"do": "prepare"})
-        assert "error" not in answer, f"is {self.home} set up? run its checksetup.pl: {answer['error']}"
+        assert "error" not in answer, (
+            f"is {self.home} set up? run its checksetup.pl, then furnish.pl: {answer['error']}"
+        )
         self.first_bug = int(answer["first"])
         self.journal.write_text("")
 

@@ -91,7 +91,8 @@ class Walk:
         self.log: list[str] = []
         self._url = BrokerUrl(scheme="file", path=str(folder / "log.db"))
         self._chance = random.Random(seed)
-        self._steps = WalkSteps(seed, f"TOKEN{seed}")
+        # Words that no earlier walk wrote: a real tree has what it made.
+        self._steps = WalkSteps(seed, f"TOKEN{seed}b{tree.first_bug}")
         self._restricted = restricted
         self._stack = ExitStack()
         self._expected: list[Expected] = []

@@ -101,7 +101,8 @@ sub params {
   return;
 }
 
-# Moves the database to another time, which counts whole seconds: the fake one by its clock, a real one by waiting.
+# Moves the database to another time, which counts whole seconds: the fake one by its clock, a real one by waiting. Files
+# have a time as well, and PostgreSQL rounds up what is past half a second.
 sub next_second {
   my ($self) = @_;
   if (!is_real()) {
@@ -111,7 +112,8 @@ sub next_second {
   }
   my ($then) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
   my $now = $then;
-  while ($now eq $then) {
+  require Bugzilla::Extension::SourcePulse::Times;
+  while ($now eq $then || time <= Bugzilla::Extension::SourcePulse::Times::epoch($then)) {
     select(undef, undef, undef, 0.05);
     ($now) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
   }

@@ -27,6 +27,7 @@ from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
+from support.brokers import rabbit_admin
 from support.brokers.activemq import ActiveMqNode, require_activemq
 from support.brokers.broker_activemq import ActiveMqBroker
 from support.brokers.broker_file import FileBroker
@@ -179,7 +180,7 @@ def test_a_consumer_that_may_not_make_the_exchange_waits_for_it_and_says_so(
     rabbitmq: RabbitNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     exchange = unique("exchange")
-    rabbitmq.control("set_permissions", "-p", "pulse", READER[0], "^(sub\\..*)$", "^(sub\\..*)$", ".*")
+    rabbit_admin.set_permissions(rabbitmq, READER[0], configure="^(sub\\..*)$", write="^(sub\\..*)$", read=".*")
     broker = RabbitBroker(rabbitmq)
     broker.exchange = exchange
     try:
@@ -194,8 +195,12 @@ def test_a_consumer_that_may_not_make_the_exchange_waits_for_it_and_says_so(
     finally:
         broker.close()
         names = "sub\\..*|amq\\.gen.*|temporary-.*|stomp-subscription-.*"
-        rabbitmq.control(
-            "set_permissions", "-p", "pulse", READER[0], f"^({names})$", f"^({names})$", f"^(sourcepulse|{names})$"
+        rabbit_admin.set_permissions(
+            rabbitmq,
+            READER[0],
+            configure=f"^({names})$",
+            write=f"^({names})$",
+            read=f"^(sourcepulse|{names})$",
         )
 
 
@@ -207,7 +212,7 @@ def test_an_idle_publisher_makes_its_exchange_again(rabbitmq: RabbitNode, caplog
 
         def stands() -> bool:
             sender.settle(0)
-            return broker.exchange in rabbitmq.control("--quiet", "list_exchanges", "-p", "pulse", "name")
+            return broker.exchange in rabbit_admin.exchanges(rabbitmq)
 
         wait_until(stands, 30)
         assert "was removed" in caplog.text

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.brokers.activemq import ActiveMqNode
+from support.brokers.messages import SMALL_MESSAGE_BYTES
 from support.brokers.rabbitmq import ADMIN, KEEPER, NARROW, READER, RELAY, VHOST, RabbitNode
 from support.brokers.stomp_wire import Frame, StompWire, decode, encode
 
@@ -135,8 +136,8 @@ def test_tls_is_by_the_nodes_own_ca(stomp: Stomp) -> None:
 
 @pytest.fixture(scope="module")
 def small_activemq(activemq: ActiveMqNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
-    """A broker of small messages and a small store."""
-    node = ActiveMqNode(tmp_path_factory.mktemp("small"), max_frame_bytes=50_000, store_limit_bytes=1_000_000)
+    """A broker of a small store."""
+    node = ActiveMqNode(tmp_path_factory.mktemp("small"), store_limit_bytes=1_000_000)
     try:
         node.start()
         yield node
@@ -181,9 +182,9 @@ def test_a_full_store_and_a_large_frame_are_refused(small_activemq: ActiveMqNode
         assert answers[0].command == "RECEIPT"
         assert answers[-1].command == "ERROR"
         assert "Persistent store is Full" in answers[-1].headers["message"]
-    with StompWire(small_activemq.port, ADMIN) as wire:
+    with StompWire(small_activemq.small_port, ADMIN) as wire:
         with suppress(ConnectionError):
-            wire.send("SEND", headers, bytes(60_000))
+            wire.send("SEND", headers, bytes(SMALL_MESSAGE_BYTES + 1))
         assert "maximum frame size" in wire.read().headers["message"]
 
 

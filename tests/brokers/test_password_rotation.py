@@ -17,6 +17,7 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.thread import RelayThread
 from sourcepulse.testing import system_event
+from support.brokers import rabbit_admin
 from support.brokers.activemq import ActiveMqNode, require_activemq
 from support.brokers.embedded_log import wait_until
 from support.brokers.messages import unique
@@ -31,7 +32,7 @@ NEW = (RELAY[0], "n3w-s3cret")
 @pytest.fixture
 def node(rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
     yield rabbitmq
-    rabbitmq.control("change_password", *RELAY)
+    rabbit_admin.change_password(rabbitmq, *RELAY)
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def rabbit(node: RabbitNode, scheme: str) -> Rotation:
     """RabbitMQ, where an admin changes a password while it runs."""
 
     def change() -> None:
-        node.control("change_password", *NEW)
-        node.control("close_all_connections", "--vhost", "pulse", "rotation")
+        rabbit_admin.change_password(node, *NEW)
+        rabbit_admin.close_all_connections(node)
 
     # The reader's connection is closed as well; its queue stands.
     return Rotation(node.stomp_url if scheme == "stomp" else node.url, node.url(ADMIN), change)

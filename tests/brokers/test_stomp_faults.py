@@ -11,6 +11,7 @@ import pytest
 
 from sourcepulse.brokers import Message, Outcome, Publisher
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from support.brokers import rabbit_admin
 from support.brokers.activemq import ActiveMqNode
 from support.brokers.amqp import bound_queue, content
 from support.brokers.broker_activemq import ActiveMqBroker
@@ -162,16 +163,15 @@ def test_a_first_host_that_is_dead_frozen_or_no_broker_is_passed_over(
 
 def test_a_first_host_that_refuses_us_is_passed_over(rabbitmq: RabbitNode, activemq: ActiveMqNode) -> None:
     # ActiveMQ does not know this user.
-    rabbitmq.control("add_user", "only-here", "s3cret")
+    rabbit_admin.add_user(rabbitmq, "only-here", "s3cret")
     try:
-        rabbitmq.control("set_permissions", "-p", "pulse", "only-here", ".*", ".*", ".*")
         hosts = f"127.0.0.1:{activemq.port},127.0.0.1:{rabbitmq.stomp_port}"
         sender = publisher(f"stomp+rabbitmq://only-here:s3cret@{hosts}/pulse")
         sender.open()
         assert outcomes(send_all(sender, [message(1)])) == {1: Outcome.DELIVERED}
         sender.close()
     finally:
-        rabbitmq.control("delete_user", "only-here")
+        rabbit_admin.delete_user(rabbitmq, "only-here")
 
 
 def test_if_one_host_refuses_us_and_the_other_is_dead_an_admin_must_act(rabbitmq: RabbitNode) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.brokers import Outcome, QueueLimits, SubscriptionSpec
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
-from support.brokers.amqp import new_name
+from support.brokers.amqp import admin, new_name
 from support.brokers.amqp import subscription as amqp_subscription
 from support.brokers.broker_activemq import ActiveMqBroker
 from support.brokers.broker_rabbitmq import StompRabbitBroker
@@ -100,9 +100,8 @@ def test_an_exchange_that_is_deleted_in_the_middle_is_declared_again(rabbitmq: R
     sender = publisher(url, exchange=exchange)
     sender.open()
     assert len(send_all(sender, [message(1)])) == 1
-    rabbitmq.control(
-        "eval", f'rabbit_exchange:delete(rabbit_misc:r(<<"pulse">>, exchange, <<"{exchange}">>), false, <<>>).'
-    )
+    with admin(rabbitmq) as channel:
+        channel.exchange_delete(exchange)
     assert set(outcomes(send_all(sender, map(message, range(2, 50)))).values()) == {Outcome.DELIVERED}
     # The queue is bound to it no longer; the next consumer binds it.
     assert bodies(source, 1) == [b"1"]

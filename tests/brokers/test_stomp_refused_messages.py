@@ -11,12 +11,20 @@ import pytest
 
 from sourcepulse.brokers import Message, Outcome, Settlement
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_activemq import ActiveMqBroker, NarrowActiveMqBroker
 from support.brokers.broker_rabbitmq import StompRabbitBroker
-from support.brokers.broker_under_test import SMALL_MESSAGE_BYTES, RemoteBroker
-from support.brokers.messages import is_silent, message, outcomes, receive, send_all, settle_until_it_fails
+from support.brokers.broker_under_test import RemoteBroker
+from support.brokers.messages import (
+    SMALL_MESSAGE_BYTES,
+    is_silent,
+    message,
+    outcomes,
+    receive,
+    send_all,
+    settle_until_it_fails,
+)
 from support.brokers.rabbitmq import NARROW, READER
-from support.brokers.stomp import broker_at, publisher
+from support.brokers.stomp import publisher
 
 #: The exchange for which the narrow user has rights, and for keys that begin with `hg.` only.
 EXCHANGE = "sourcepulse"
@@ -28,7 +36,11 @@ ATTEMPTS = 3
 @pytest.fixture(params=["rabbitmq", "activemq"])
 def narrow(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | ActiveMqBroker]:
     """Each broker over STOMP, where it takes small messages only."""
-    made = broker_at(request.getfixturevalue(f"narrow_{request.param}"))
+    made: StompRabbitBroker | ActiveMqBroker
+    if request.param == "rabbitmq":
+        made = StompRabbitBroker(request.getfixturevalue("narrow_rabbitmq"))
+    else:
+        made = NarrowActiveMqBroker(request.getfixturevalue("activemq"))
     yield made
     made.close()
 

@@ -11,6 +11,7 @@ import pytest
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ConfigError
+from support.brokers import rabbit_admin
 from support.brokers.activemq import ActiveMqNode
 from support.brokers.broker_activemq import ActiveMqBroker
 from support.brokers.broker_rabbitmq import StompRabbitBroker
@@ -63,24 +64,13 @@ ODD_PASSWORDS = ("co:lon", "back\\slash", "\\c\\n", "sl/ash%2F", "pässwörd→"
 
 def test_passwords_of_any_characters_open_rabbitmq(rabbitmq: RabbitNode) -> None:
     users = {f"odd{number}": password for number, password in enumerate(ODD_PASSWORDS)}
-    # All at once, because each call of rabbitmqctl starts an Erlang machine.
-    rabbitmq.control("eval", ", ".join(add_user(user, password) for user, password in users.items()) + ".")
     try:
         for user, password in users.items():
+            rabbit_admin.add_user(rabbitmq, user, password)
             assert_opens(rabbitmq.stomp_url((user, escaped(password))), password)
     finally:
-        removed = (f'rabbit_auth_backend_internal:delete_user(<<"{user}">>, <<"test">>)' for user in users)
-        rabbitmq.control("eval", ", ".join(removed) + ".")
-
-
-def add_user(user: str, password: str) -> str:
-    """Return the Erlang expression that adds a user with all rights."""
-    binary = f"<<{','.join(map(str, password.encode()))}>>"
-    return (
-        f'rabbit_auth_backend_internal:add_user(<<"{user}">>, {binary}, <<"test">>), '
-        f'rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"pulse">>, <<".*">>, <<".*">>, <<".*">>, '
-        '<<"test">>)'
-    )
+        for user in users:
+            rabbit_admin.delete_user(rabbitmq, user)
 
 
 def test_passwords_of_any_characters_open_activemq(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.brokers.broker_activemq import ActiveMqBroker, StrictActiveMqBroker
+from support.brokers.broker_activemq import ActiveMqBroker, NarrowActiveMqBroker, StrictActiveMqBroker
 from support.brokers.broker_file import FileBroker
 from support.brokers.broker_rabbitmq import RabbitBroker, StompRabbitBroker
 from support.brokers.broker_under_test import BrokerUnderTest, RemoteBroker
@@ -83,7 +83,7 @@ def narrow(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
         case "stomp-rabbitmq":
             made = StompRabbitBroker(request.getfixturevalue("narrow_rabbitmq"))
         case "stomp-activemq":
-            made = ActiveMqBroker(request.getfixturevalue("narrow_activemq"))
+            made = NarrowActiveMqBroker(request.getfixturevalue("activemq"))
         case _:
             made = make_broker(request.param, request)
     yield made

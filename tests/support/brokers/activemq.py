@@ -52,13 +52,14 @@ class ActiveMqNode:
         folder: Path,
         *,
         data: Path | None = None,
-        max_frame_bytes: int | None = None,
         store_limit_bytes: int | None = None,
         managed: bool = False,
     ) -> None:
         self.folder = folder
         self._data = data or folder / "data"
         self.port, self.tls_port, self.client_cert_port = free_port(), free_port(), free_port()
+        #: Here it takes small messages only.
+        self.small_port, self.small_tls_port = free_port(), free_port()
         self._jmx_port = free_port() if managed else None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_begin = 0
@@ -66,7 +67,7 @@ class ActiveMqNode:
         self.ca_file = folder / "ca.pem"
         #: A certificate of the same CA for a client, and its key.
         self.client_cert_file, self.client_key_file = folder / "client.pem", folder / "client.key"
-        self._prepare(max_frame_bytes, store_limit_bytes)
+        self._prepare(store_limit_bytes)
 
     def url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
         """Return the URL to log in with; with a `port` the way goes through a proxy there."""
@@ -169,7 +170,7 @@ class ActiveMqNode:
         return (self.folder / "activemq.log").read_text(errors="replace")
 
     def _listens(self) -> bool:
-        for port in (self.port, self.tls_port, self.client_cert_port):
+        for port in (self.port, self.tls_port, self.client_cert_port, self.small_port, self.small_tls_port):
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
             except OSError:
@@ -220,7 +221,7 @@ class ActiveMqNode:
         jars = [*sorted(_PACKAGE.glob("*.jar")), *sorted((_PACKAGE / "optional").glob("*.jar")), *_LOGGING]
         return ":".join(str(jar) for jar in jars if jar.exists())
 
-    def _prepare(self, max_frame_bytes: int | None, store_limit_bytes: int | None) -> None:
+    def _prepare(self, store_limit_bytes: int | None) -> None:
         folder = self.folder
         for needed in (self._data, folder / "tmp"):
             needed.mkdir(parents=True, exist_ok=True)
@@ -231,13 +232,18 @@ class ActiveMqNode:
         password = os.urandom(10).hex()
         write_stores(folder, self.ca, password)
         (folder / "log4j.properties").write_text(LOG_SETTINGS.format(folder=folder))
-        ports = {"port": self.port, "tls_port": self.tls_port, "client_cert_port": self.client_cert_port}
+        ports = {
+            "port": self.port,
+            "tls_port": self.tls_port,
+            "client_cert_port": self.client_cert_port,
+            "small_port": self.small_port,
+            "small_tls_port": self.small_tls_port,
+        }
         xml = broker_xml(
             folder,
             self._data,
             password,
             managed=self._jmx_port is not None,
-            max_frame_bytes=max_frame_bytes,
             store_limit_bytes=store_limit_bytes,
             **ports,
         )

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 
+from support.brokers.messages import SMALL_MESSAGE_BYTES
 from support.brokers.rabbitmq import ADMIN, KEEPER, NARROW, READER, RELAY
 
 USERS = (ADMIN, RELAY, READER, KEEPER, NARROW)
@@ -82,6 +83,8 @@ _BROKER = """\
 <transportConnectors>
  <transportConnector name="stomp" uri="stomp+nio://127.0.0.1:{port}?{options}"/>
  <transportConnector name="stomps" uri="stomp+nio+ssl://127.0.0.1:{tls_port}?{options}&amp;{tls}"/>
+ <transportConnector name="stomp-small" uri="stomp+nio://127.0.0.1:{small_port}?{options}&amp;{small}"/>
+ <transportConnector name="stomps-small" uri="stomp+nio+ssl://127.0.0.1:{small_tls_port}?{options}&amp;{tls}&amp;{small}"/>
  <transportConnector name="stomps-client-cert"
   uri="stomp+nio+ssl://127.0.0.1:{client_cert_port}?{options}&amp;{tls}&amp;needClientAuth=true"/>
 </transportConnectors>
@@ -120,14 +123,12 @@ def broker_xml(
     port: int,
     tls_port: int,
     client_cert_port: int,
-    max_frame_bytes: int | None = None,
+    small_port: int,
+    small_tls_port: int,
     store_limit_bytes: int | None = None,
     managed: bool = False,
 ) -> str:
     """Return the broker's whole configuration; `password` opens the key stores of `write_stores`."""
-    options = "transport.hbGracePeriodMultiplier=1.5"
-    if max_frame_bytes is not None:
-        options += f"&amp;wireFormat.maxFrameSize={max_frame_bytes}"
     limit = store_limit_bytes or STORE_LIMIT_BYTES
     users = (
         f' <authenticationUser username="{name}" password="{secret}" groups="{_groups(name)}"/>'
@@ -147,7 +148,10 @@ def broker_xml(
         port=port,
         tls_port=tls_port,
         client_cert_port=client_cert_port,
-        options=options,
+        small_port=small_port,
+        small_tls_port=small_tls_port,
+        options="transport.hbGracePeriodMultiplier=1.5",
+        small=f"wireFormat.maxFrameSize={SMALL_MESSAGE_BYTES}",
         tls="transport.enabledProtocols=TLSv1.2,TLSv1.3",
         pending_limit=PENDING_LIMIT,
         store_limit_bytes=limit,

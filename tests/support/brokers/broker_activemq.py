@@ -80,6 +80,18 @@ class StrictActiveMqBroker(ActiveMqBroker):
         return BrokerUrl.parse(self.node.client_cert_url())
 
 
+class NarrowActiveMqBroker(ActiveMqBroker):
+    """ActiveMQ where it takes small messages only."""
+
+    @property
+    def plain(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.url(port=self.node.small_port))
+
+    @property
+    def encrypted(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.tls_url(port=self.node.small_tls_port))
+
+
 class _StompEar(Ear):
     def __init__(self, wire: StompWire, exchange: str) -> None:
         self._wire = wire

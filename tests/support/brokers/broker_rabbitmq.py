@@ -11,6 +11,7 @@ import amqp
 import amqp.exceptions
 
 from sourcepulse.brokers.url import BrokerUrl
+from support.brokers import rabbit_admin
 from support.brokers.amqp import admin
 from support.brokers.broker_under_test import Ear, RemoteBroker
 from support.brokers.messages import WAIT_SECONDS, DeadLetter, Seen, unique
@@ -102,13 +103,11 @@ class RabbitBroker(RemoteBroker):
 
     def bindings(self) -> set[str]:
         """Name what this test's own queue is bound to."""
-        listed = self.node.control("--quiet", "list_bindings", "-p", "pulse", "destination_name", "routing_key")
-        rows = (line.split("\t") for line in listed.splitlines())
-        return {row[1] for row in rows if row[0] == self.queue and row[1] != self.queue}
+        return rabbit_admin.bindings(self.node, self.queue) - {self.queue}
 
     def queues(self) -> set[str]:
         """Name all queues, those in use by others included."""
-        return set(self.node.control("--quiet", "list_queues", "-p", "pulse", "name").split()[1:])
+        return rabbit_admin.queues(self.node)
 
 
 class StompRabbitBroker(RabbitBroker):

@@ -34,12 +34,10 @@ from sourcepulse.events.event import Event
 from support.brokers.activemq import ActiveMqNode
 from support.brokers.child import CHILD, Child
 from support.brokers.embedded_log import as_message
-from support.brokers.messages import WAIT_SECONDS, DeadLetter, Seen, send_all, unique
+from support.brokers.messages import SMALL_MESSAGE_BYTES, WAIT_SECONDS, DeadLetter, Seen, send_all, unique
 from support.brokers.rabbitmq import RabbitNode
 
 LIMITS = QueueLimits()
-#: The limit of a broker where a test is about larger messages.
-SMALL_MESSAGE_BYTES = 100_000
 
 
 class BrokerUnderTest(ABC):

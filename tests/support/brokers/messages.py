@@ -16,6 +16,8 @@ from sourcepulse.events.event import Event
 
 #: Generous: proves that nothing hangs.
 WAIT_SECONDS = 30.0
+#: The limit of a broker where a test is about larger messages.
+SMALL_MESSAGE_BYTES = 100_000
 #: How long nothing must come, for nothing to come.
 SILENCE_SECONDS = 0.3
 

@@ -17,11 +17,13 @@ from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import amqp
 import trustme
 
+from support.brokers.erlang import evaluate, evaluate_json
 from support.component import require
 from support.streams.freeze import stop_threads
 
@@ -32,6 +34,8 @@ PORT_ATTEMPTS_MAX = 1_000
 STOP_LIMIT_SECONDS = 30
 #: How old the figures of the management API are at most; by itself RabbitMQ collects them every 5 s.
 STATISTICS_INTERVAL_MS = 1_000
+#: The node may use so much memory, and less than it always does.
+MEMORY_LIMIT_BYTES, MEMORY_ALARM_BYTES = 4_000_000_000, 1_000_000
 #: Erlang's disk_log writes what was declared 2 s later, so a node that is killed before has never heard of it.
 DECLARATIONS_KEPT_SECONDS = 2.3
 
@@ -132,7 +136,6 @@ class RabbitNode:
         self,
         folder: Path,
         *,
-        max_message_bytes: int | None = None,
         client_cert_required: bool = False,
         settings: Mapping[str, str] | None = None,
         shared: SharedByNodes | None = None,
@@ -152,8 +155,6 @@ class RabbitNode:
         #: A certificate of the same CA for a client, and its key.
         self.client_cert_file, self.client_key_file = folder / "client.pem", folder / "client.key"
         added = {**self._management_settings(), **(settings or {})} if management else dict(settings or {})
-        if max_message_bytes is not None:
-            added["max_message_size"] = str(max_message_bytes)
         if client_cert_required:
             added["ssl_options.fail_if_no_peer_cert"] = "true"
         self._prepare(added)
@@ -271,7 +272,16 @@ class RabbitNode:
 
     def alarm(self, raised: bool) -> None:
         """Raise or clear the memory alarm, at which the broker stops to read from publishers."""
-        self.control("set_vm_memory_high_watermark", "absolute", "1000000" if raised else "4GB")
+        limit = MEMORY_ALARM_BYTES if raised else MEMORY_LIMIT_BYTES
+        self.evaluate(f"vm_memory_monitor:set_vm_memory_high_watermark({{absolute, {limit}}})")
+
+    def evaluate(self, expression: str) -> str:
+        """Return the value of an Erlang expression in the node, as `rabbitmqctl eval` does, but in milliseconds."""
+        return evaluate(self.name, self.environ, expression)
+
+    def evaluate_json(self, expression: str) -> Any:
+        """Return the value of an Erlang expression in the node: texts, numbers, lists, no pairs."""
+        return evaluate_json(self.name, self.environ, expression)
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl."""

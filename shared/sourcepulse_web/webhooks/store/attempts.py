@@ -14,7 +14,7 @@ from typing import Any
 
 from sourcepulse.brokers.file.envelopes import hash_of
 from sourcepulse_web.webhooks.hook import Attempt
-from sourcepulse_web.webhooks.store.file import StoreFile, known_number, number_of
+from sourcepulse_web.webhooks.store.file import REWRITE, StoreFile, known_number, number_of
 from sourcepulse_web.webhooks.store.pace import HOUR_SECONDS, HOURS, median_of, step_of
 from sourcepulse_web.webhooks.store.records import Delivered
 
@@ -134,7 +134,7 @@ class Attempts:
     def forget(self, events: Iterable[tuple[str, str]], now: float) -> int:
         """Blank what receivers answered to withdrawn events, by source and id; also of attempts that come later.
 
-        Returns how many attempts were blanked. Nothing of it remains in the files.
+        Returns how many attempts were blanked. Nothing of it remains in the files, once `trim` was called as well.
         """
         blanked = 0
         with self._file.write(durable=False) as db:
@@ -148,7 +148,7 @@ class Attempts:
                     (BLANKED, event, source, id_, BLANKED),
                 ).rowcount
             if blanked:
-                db.execute("UPDATE keeper SET scrub = 1")
+                db.execute("UPDATE keeper SET scrub = ?", (REWRITE,))
         self._file.scrub_if_due()
         return blanked
 
@@ -173,7 +173,7 @@ class Attempts:
                 [(BLANKED, each) for each in found],
             )
             if found:
-                db.execute("UPDATE keeper SET scrub = 1")
+                db.execute("UPDATE keeper SET scrub = ?", (REWRITE,))
         self._file.scrub_if_due()
         return len(found)
 

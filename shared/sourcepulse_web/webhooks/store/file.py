@@ -20,6 +20,10 @@ from sourcepulse_web.webhooks.store.tables import HOOK_STORE
 LOCK_WAIT_SECONDS = 5.0
 #: The most memory of a connection for pages.
 CACHE_KIB = 8_192
+#: A larger file is not rewritten, because no process can write to it meanwhile, for about 3 s per 100 MB.
+REWRITE_MAX_BYTES = 64 * 1024 * 1024
+#: Of `keeper.scrub`: whether the file is to be rewritten as well.
+REWRITE = 2
 #: How long emptying the write-ahead log waits for readers.
 _CHECKPOINT_WAIT_SECONDS = 0.2
 
@@ -93,20 +97,28 @@ class StoreFile:
         with self._lock:
             return self._file.data_version()
 
-    def scrub(self) -> bool:
-        """Empty the write-ahead log, which may hold a removed text; False if a reader is in the way, for now."""
+    def scrub(self, *, rewrites: bool = False) -> bool:
+        """Empty the write-ahead log, which may hold a removed text; False if a reader is in the way, for now.
+
+        With `rewrites`, a file that is not too large is rewritten first: where SQLite moved rows from page to page
+        it leaves the former bytes, which `secure_delete` does not find when the row is deleted later.
+        """
         with self._lock:
             with (
                 self._file.exclusive(),
                 closing(sqlite3.connect(self._file.path, timeout=_CHECKPOINT_WAIT_SECONDS, isolation_level=None)) as db,
             ):
+                if rewrites and self.path.stat().st_size <= REWRITE_MAX_BYTES:
+                    # Secrets belong into no temporary file.
+                    db.execute("PRAGMA temp_store = MEMORY")
+                    db.execute("VACUUM")
                 if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                     return False
             with self._file.write(durable=False) as db:
-                db.execute("UPDATE keeper SET scrub = 0")
+                db.execute("UPDATE keeper SET scrub = 0 WHERE ? OR scrub < ?", (rewrites, REWRITE))
             return True
 
-    def scrub_if_due(self) -> None:
+    def scrub_if_due(self, *, rewrites: bool = False) -> None:
         """Do so if something was removed since; a later call tries again what fails."""
         if self._batch is not None:
             # Only what is committed can leave the write-ahead log.
@@ -115,7 +127,7 @@ class StoreFile:
             (is_due,) = db.execute("SELECT scrub FROM keeper").fetchone()
         if is_due:
             with suppress(HookStoreError):
-                self.scrub()
+                self.scrub(rewrites=rewrites and is_due == REWRITE)
 
     def problems(self) -> list[str]:
         """Return the problems that SQLite finds in the whole file; empty if it is sound."""

@@ -130,6 +130,9 @@ class HookQueues:
         """Remove the queue of a hook with what was set aside, also while the sender uses it; there may be none."""
         with self._log.write(durable=True) as db:
             _remove(db, name)
+            # The write-ahead log has what was set aside, with what the receiver answered.
+            db.execute("UPDATE log SET scrub = 1")
+        self._log.scrub()
         self._leasing.read_again()
 
     def look(self, name: str, room: int) -> list[Held]:

@@ -15,7 +15,7 @@ from sourcepulse.wake.send import send_wake
 from sourcepulse_web.webhooks.errors import HookExistsError
 from sourcepulse_web.webhooks.hook import Handshake, Hook, Standing, State, check_name
 from sourcepulse_web.webhooks.store.attempts import TRIM_ROWS, Attempts
-from sourcepulse_web.webhooks.store.file import StoreFile, number_of
+from sourcepulse_web.webhooks.store.file import REWRITE, StoreFile, number_of
 from sourcepulse_web.webhooks.store.records import KeptConsent, Secret
 from sourcepulse_web.webhooks.store.tables import OF_A_HOOK
 from sourcepulse_web.webhooks.store.tests import Tests
@@ -124,8 +124,8 @@ class HookStore:
             if row is not None:
                 for table in OF_A_HOOK:
                     db.execute(f"DELETE FROM {table} WHERE hook = ?", row)  # noqa: S608 - names of ours
-                db.execute("UPDATE keeper SET scrub = 1")
-        self._file.scrub_if_due()
+                db.execute("UPDATE keeper SET scrub = ?", (REWRITE,))
+        self._file.scrub_if_due(rewrites=True)
         self.wake_sender()
         return row is not None
 
@@ -235,13 +235,13 @@ class HookStore:
             _drop_ended(db, now)
         self._tests.trim(now)
         removed = self.attempts.trim(now)
-        self._file.scrub_if_due()
+        self._file.scrub_if_due(rewrites=True)
         return removed >= TRIM_ROWS
 
 
 def _drop_ended(db: Connection, now: float) -> None:
     if db.execute("DELETE FROM secrets WHERE until <= ?", (now,)).rowcount:
-        db.execute("UPDATE keeper SET scrub = 1")
+        db.execute("UPDATE keeper SET scrub = max(scrub, 1)")
 
 
 def _columns(hook: Hook) -> tuple[str, str, str, str, str, str]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection
 
 from sourcepulse.brokers.file.tables import LogBusyError, LogFile
-from sourcepulse.brokers.file.upkeep import obey_unread
+from sourcepulse.brokers.file.upkeep import obey_unread, scrub
 from sourcepulse.errors import BrokerError, BrokerUnavailableError
 from sourcepulse_web.bridge.own_log import open_private
 
@@ -92,6 +92,12 @@ class HookLog:
             after, self._after = self._after, []
             for each in after:
                 each()
+
+    def scrub(self) -> None:
+        """Empty the write-ahead log of what was removed; where that cannot be done now, the next append does it."""
+        with self.lock, suppress(BrokerError):
+            if self._batch is None:
+                scrub(self._opened())
 
     def afterwards(self, act: Callable[[], None]) -> None:
         """Call something once the transaction is committed, and not if it is undone."""

@@ -16,11 +16,14 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from sourcepulse_web.webhooks.desk.desk import Desk
 from sourcepulse_web.webhooks.hook import Handshake, State
 from sourcepulse_web.webhooks.post.signature import new_secret
 from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.queues import HookQueues
+from sourcepulse_web.webhooks.store.store import HookStore
 from support.webhooks.receiver import Reply, Request, redirect
-from support.webhooks.rig import FAST, Got, Rig, Room
+from support.webhooks.rig import EXCHANGE, FAST, Got, Rig, Room
 
 #: So long that a test would notice if it were waited for.
 PATIENT = Schedule(retry_s=(0.0, 300.0), poison_s=3_000.0)
@@ -109,6 +112,30 @@ def test_a_resume_tries_at_once_what_would_have_waited(rig: Rig) -> None:
     rig.wait_until(lambda: rig.figures("room").waiting == 2)
     rig.resume("room")
     rig.wait_until(lambda: room.got == [*sent[2:], *sent[:2]])
+
+
+@pytest.mark.parametrize("change", ["resume", "redirect"])
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_failing_hook_whose_owner_has_it_tried_at_once_is_reported_as_resumed_if_it_was_as_failing(
+    tmp_path: Path, failures: int, change: str
+) -> None:
+    with Rig(tmp_path, schedule=Schedule(retry_s=(0.0, *[0.05] * (failures - 1), 300.0))) as rig:
+        room, other = rig.hook("room"), rig.hook("other", "hg.none")
+        room.answers = lambda *_: FAILED
+        rig.start()
+        sent = rig.publish()
+        rig.wait_until(lambda: len(rig.attempts("room")) == failures)
+        room.answers = lambda *_: None
+        if change == "resume":
+            rig.resume("room")
+        else:
+            with HookStore(tmp_path / "webhooks.db") as store, HookQueues(tmp_path / "log.db", EXCHANGE) as queues:
+                Desk(store, queues, rig.settings).edit("room", url=other.receiver.url, owner="alice@example.org")
+        rig.wait_until(lambda: room.got + other.got == sent)
+        rig.wait_idle("room")
+        rig.stop()
+        heard = [("failing", "room", "status"), ("resumed", "room", "owner")]
+        assert rig.bus() == (heard if failures == 3 else [])
 
 
 @pytest.mark.parametrize("answer", [FAILED, Reply(status=410), Reply(status=422), redirect("/new")], ids=str)

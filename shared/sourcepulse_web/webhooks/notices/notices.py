@@ -155,9 +155,9 @@ class Notices:
             self._emit(parked_event(self._shown(hook), about, host=self._host, at=at))
 
     def resumed(self, hook: Hook, about: Circumstances, *, at: float) -> None:
-        """Report a hook that goes on; for the reason `delivered` only if its failing, since `about.since`, was."""
+        """Report a hook that goes on; if it was failing, since `about.since`, only if that was reported."""
         with self._guarded():
-            if about.reason == DELIVERED and not self._was_reported(hook, about):
+            if (about.reason == DELIVERED or about.since is not None) and not self._was_reported(hook, about):
                 return
             self._reported.pop(hook.name, None)
             self._emit(resumed_event(self._shown(hook), about, host=self._host, at=at))

@@ -112,8 +112,11 @@ class Lines:
             line.wait_again({}, now, monotonic, self._parts.schedule)
         elif line.troubles.keys() - troubles.keys() or self._is_resumed(line, standing):
             line.wait_again(troubles, now, monotonic, self._parts.schedule)
-        if self._is_resumed(line, standing):
-            report = Report(news=News.RESUMED, reason=OWNER, status=None, since=None)
+        is_resumed = self._is_resumed(line, standing)
+        # Its owner had it tried at once: what was reported is over, and is reported again if it goes on.
+        ended = line.standing.failing_since if standing.failing_since is None else None
+        if is_resumed or ended is not None:
+            report = Report(news=News.RESUMED, reason=OWNER, status=None, since=None if is_resumed else ended)
             self._parts.reporter.report(hook, [report], type_="", now=now)
         line.hook, line.secrets, line.standing, line.seen_state = hook, secrets, standing, standing.state
         line.consent = self._parts.store.consent(hook.name)

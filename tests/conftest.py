@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from support.brokers.activemq import ActiveMqNode, require_activemq
 from support.brokers.rabbitmq import RabbitNode, require_rabbitmq
+from support.forked_module import module_server
 from support.hg.command_server import command_servers
 from support.hg.forked_hg import fork_servers
 
@@ -114,6 +115,7 @@ def _loaded_hgs_end() -> Iterator[None]:
     yield
     command_servers().close()
     fork_servers().close()
+    module_server().close()
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def test_a_gateway_that_reads_its_log_late_is_behind(tmp_path: Path) -> None:
 
 
 def test_a_gateway_ends_with_0_for_sigterm_and_130_for_sigint_and_streams_hear_of_it(make_gateway: MakeGateway) -> None:
-    gateway = make_gateway()
+    gateway = make_gateway(forked=False)
     for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
         gateway.start()
         with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=LIMIT_SECONDS)) as stream:
@@ -100,7 +100,7 @@ def test_a_gateway_ends_with_0_for_sigterm_and_130_for_sigint_and_streams_hear_o
 
 
 def test_a_gateway_that_is_stopped_at_once_ends_as_well(make_gateway: MakeGateway) -> None:
-    gateway = make_gateway()
+    gateway = make_gateway(forked=False)
     gateway.launch()
     time.sleep(0.3)
     os.kill(gateway.pid, signal.SIGTERM)
@@ -109,7 +109,7 @@ def test_a_gateway_that_is_stopped_at_once_ends_as_well(make_gateway: MakeGatewa
 
 def test_a_service_waits_for_a_locked_log_and_reports_it_to_its_manager(tmp_path: Path) -> None:
     with (
-        closing(Gateway(tmp_path / "g")) as gateway,
+        closing(Gateway(tmp_path / "g", forked=False)) as gateway,
         closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager,
     ):
         manager.bind(str(tmp_path / "notify"))

@@ -57,15 +57,15 @@ def main() -> None:
             _ = importlib.import_module(f"mercurial.{name}").__doc__
     gc.freeze()
     listener.listen(32)
-    arguments = _serve(listener, os.fsencode(hg))
+    arguments = serve(listener, os.fsencode(hg))
     sys.modules["__main__"].__file__ = hg
     sys.argv = [os.fsdecode(argument) for argument in arguments]
     pycompat.sysargv[:] = arguments
     dispatch.run()
 
 
-def _serve(listener: socket.socket, hg: bytes) -> list[bytes]:
-    """Fork for each request until the input ends; return its arguments in the forked process."""
+def serve(listener: socket.socket, program: bytes) -> list[bytes]:
+    """Fork for each request of this program until the input ends; return its arguments in the forked process."""
     print("ready", flush=True)
     own = _read_at_start(dict(os.environb)), _umask()
     running: dict[int, tuple[int, socket.socket]] = {}
@@ -88,7 +88,7 @@ def _serve(listener: socket.socket, hg: bytes) -> list[bytes]:
                 pid = None
                 if len(fds) == STANDARD_FDS:
                     arguments, environ, folder, umask = marshal.loads(message)
-                    if arguments[0] == hg and own == (_read_at_start(environ), umask):
+                    if arguments[0] == program and own == (_read_at_start(environ), umask):
                         pid = os.fork()
                 if pid == 0:
                     listener.detach()

@@ -8,7 +8,7 @@ The pages, headers and static files are the product's; the documents come from a
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from typing import Any
 
 from sourcepulse_web.board.documents import BoardDoc, TreeDoc
 from sourcepulse_web.board.story_documents import StoryDoc
+from support.forked_module import module_server
 
 START_LIMIT_SECONDS = 60.0
 POLL_SECONDS = 0.02
@@ -32,8 +33,11 @@ class DocumentSite:
         self._port = folder / "port"
         self._log = folder / "site.log"
         self.write([])
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=log, stderr=log)
+        with self._log.open("ab") as log, open(os.devnull, "rb") as null:
+            fds = null.fileno(), log.fileno(), log.fileno()
+            process = module_server().start("support.web.document_site", [folder], fds=fds, environ=os.environ)
+        assert process is not None
+        self._process = process
         deadline = time.monotonic() + START_LIMIT_SECONDS
         while not (self._port.exists() and self._port.read_text()):
             assert self._process.poll() is None, self._log.read_text()

@@ -24,8 +24,10 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import Event, Numbers
 from support.brokers.embedded_log import as_message
 from support.brokers.rabbitmq import free_port
+from support.forked_module import ForkedModule, module_server
 
 EXCHANGE = "sourcepulse"
+PROGRAM = "sourcepulse.cli"
 EPOCH = "2026-11-22-0c1d2e3f"
 START_LIMIT_SECONDS = 60.0
 STOP_LIMIT_SECONDS = 30.0
@@ -53,11 +55,18 @@ class Gateway:
     """One gateway in a folder of its own; over the embedded log `log.db` there, unless `broker` names another.
 
     `configuration` is text of a configuration file (`[web]`, `[trees.NAME]`), which may be changed while it runs; with
-    `broker=""` it names the broker; with `broker="file:"` it names one that is a log.
+    `broker=""` it names the broker; with `broker="file:"` it names one that is a log. With `forked=False` the process
+    loads its modules itself.
     """
 
     def __init__(
-        self, folder: Path, *, broker: str | None = None, configuration: str = "", options: Sequence[str] = ()
+        self,
+        folder: Path,
+        *,
+        broker: str | None = None,
+        configuration: str = "",
+        options: Sequence[str] = (),
+        forked: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -69,9 +78,10 @@ class Gateway:
         place = ["--log", str(self.log), *(["--broker", broker] if broker else [])]
         if broker in (None, "file:"):
             place = ["--broker", f"file://{self.log}"] if broker is None else []
-        self._command = [sys.executable, "-m", "sourcepulse.cli", "web", *place]
-        self._command += ["--config", str(self.configuration), "--listen", f"127.0.0.1:{self.port}", *options]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._arguments = ["web", *place, "--config", str(self.configuration)]
+        self._arguments += ["--listen", f"127.0.0.1:{self.port}", *options]
+        self._forked = forked
+        self._process: subprocess.Popen[bytes] | ForkedModule | None = None
         self._sequences: Counter[str] = Counter()
         self._typesequences: Counter[tuple[str, str]] = Counter()
 
@@ -90,7 +100,7 @@ class Gateway:
 
     def option(self, name: str) -> str:
         """Return the value of an option that it is started with."""
-        return self._command[self._command.index(name) + 1]
+        return self._arguments[self._arguments.index(name) + 1]
 
     def start(self) -> None:
         """Start it and wait until it answers that it is ready."""
@@ -109,14 +119,14 @@ class Gateway:
     def launch(self, environ: Mapping[str, str] | None = None) -> None:
         """Start it without waiting, with these variables added."""
         assert self._process is None, "it runs"
-        with self._errors.open("ab") as errors:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                env={**os.environ, **(environ or {})},
-            )
+        whole = {**os.environ, **(environ or {})}
+        with self._errors.open("ab") as errors, open(os.devnull, "rb") as null:
+            fds = null.fileno(), errors.fileno(), errors.fileno()
+            if self._forked:
+                self._process = module_server().start(PROGRAM, self._arguments, fds=fds, environ=whole)
+            if self._process is None:
+                command = [sys.executable, "-m", PROGRAM, *self._arguments]
+                self._process = subprocess.Popen(command, stdin=null, stdout=errors, stderr=errors, env=whole)
 
     def stop(self) -> int:
         """End it in good order, and return its exit code."""

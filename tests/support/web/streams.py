@@ -8,8 +8,6 @@ import http.client
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -19,12 +17,13 @@ from urllib.parse import urlencode
 
 from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.events.event import Event
+from support.forked_module import module_server
 from support.web.event_source import EventSourceParser, MessageEvent
 from support.web.gateway import EXCHANGE, Answer, publish
 
 LIMIT_SECONDS = 30.0
 READ_BYTES = 1 << 16
-TESTS = Path(__file__).parents[2]
+PROGRAM = "support.web.stream_server"
 
 Query = Sequence[tuple[str, str]]
 
@@ -34,15 +33,18 @@ class StreamServer:
 
     def __init__(self, log: Path, *, clients_max: int = 100) -> None:
         self.log = log
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.web.stream_server", str(log), "0", str(clients_max)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        self._input: int | None
+        (read, self._input), (output, write) = os.pipe(), os.pipe()
+        try:
+            arguments = (str(log), "0", str(clients_max))
+            process = module_server().start(PROGRAM, arguments, fds=(read, write, 2), environ=os.environ)
+        finally:
+            os.close(read)
+            os.close(write)
+        assert process is not None
+        self._process = process
+        with open(output, encoding="ascii") as lines:
+            self.port = int(lines.readline())
 
     @property
     def pid(self) -> int:
@@ -71,15 +73,19 @@ class StreamServer:
 
     def stop(self) -> int:
         """End it in good order, and return its exit code."""
-        assert self._process.stdin is not None
-        if not self._process.stdin.closed:
-            self._process.stdin.close()
+        self._end_input()
         return self._process.wait(LIMIT_SECONDS)
 
     def kill(self) -> None:
         """Kill it in the middle of whatever it does."""
         self._process.kill()
         self._process.wait(LIMIT_SECONDS)
+        self._end_input()
+
+    def _end_input(self) -> None:
+        if self._input is not None:
+            os.close(self._input)
+            self._input = None
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,8 @@ from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_hg.doctor import checks
 from support.doctor import Examined, examine, paste
-from support.hg.sites import EXTENSION_FOLDER, SYSTEM_HG, VENV_HG, Repository, Site, copy_repository, require
+from support.hg.prepared import PreparedSite, as_own, prepared_site
+from support.hg.sites import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site, copy_repository, require
 
 #: A relay on demand is no matter of these tests.
 RELAY = {"SP401", "SP402", "SP409"}
@@ -33,32 +33,31 @@ OTHER = pwd.getpwnam("daemon")
 needs_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="needs root")
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that other users can enter; pytest closes its own again and again."""
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[PreparedSite]:
+    """A repository that has published a push to an outbox of the site, in a folder that other users can enter."""
+
+    def prepare(site: Site) -> None:
+        keys = f"outbox = {site.folder}/outbox.db\nrelay = off\nbroker = file://{site.folder}/log.db"
+        server, work = site.server(keys=keys), site.repository("work")
+        work.commit()
+        work.push(server)
+
+    # pytest closes its own folders again and again.
     with tempfile.TemporaryDirectory(prefix="sourcepulse-test-") as name:
         os.chmod(name, 0o755)
-        yield Path(os.path.realpath(name))
+        yield prepared_site(Path(os.path.realpath(name)), prepare)
 
 
 @pytest.fixture
-def site(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    # By its path, as for the hg of another Python.
-    made = Site(folder / "site", replace(require(VENV_HG), extension=str(EXTENSION_FOLDER)))
-    for name, value in made.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{VENV_HG.path.parent}:{made.environ['PATH']}")
-    return made
+def site(prepared: PreparedSite) -> Iterator[Site]:
+    with as_own(prepared.restored()) as made:
+        yield made
 
 
 @pytest.fixture
 def server(site: Site) -> Repository:
-    """A repository that has published a push to an outbox of the site."""
-    made = site.server(keys=f"outbox = {site.folder}/outbox.db\nrelay = off\nbroker = file://{site.folder}/log.db")
-    work = site.repository("work")
-    work.commit()
-    work.push(made)
-    return made
+    return Repository(site, site.folder / "server")
 
 
 def looked_at(server: Repository, *options: str | Path) -> Examined:

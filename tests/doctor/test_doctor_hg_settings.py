@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,33 +12,40 @@ import pytest
 from sourcepulse.outbox.outbox import Outbox
 from support.doctor import Examined, examine, paste
 from support.events.outbox_contents import outbox_events
-from support.hg.sites import EXTENSION_FOLDER, VENV_HG, Repository, Site, require
+from support.hg.prepared import PreparedSite, as_own, prepared_site
+from support.hg.sites import EXTENSION_FOLDER, Repository, Site
 
 #: A relay is no matter of these tests.
 RELAY = {"SP401", "SP402", "SP409"}
+#: Where the repositories lie.
+SERVERS = ("srv/one", "srv/two")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedSite:
+    """Two repositories below `root` that have published, with all settings in the hgrc of the user alone."""
+
+    def prepare(site: Site) -> None:
+        user_hgrc(site).write_text(
+            f"{site.hgrc}[extensions]\nsourcepulse_hg = {EXTENSION_FOLDER}\n[sourcepulse]\nroot = {site.folder}/srv\n"
+            f"outbox = {site.folder}/outbox.db\nbroker = file://{site.folder}/log.db\nrelay = off\n"
+        )
+        for name in SERVERS:
+            push(site.repository(name))
+
+    return prepared_site(tmp_path_factory.mktemp("doctor"), prepare)
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    made = Site(tmp_path / "site", replace(require(VENV_HG), extension=str(EXTENSION_FOLDER)))
-    for name, value in made.environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{VENV_HG.path.parent}:{made.environ['PATH']}")
-    monkeypatch.chdir(made.folder)
-    return made
+def site(prepared: PreparedSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with as_own(prepared.restored()) as made:
+        monkeypatch.chdir(made.folder)
+        yield made
 
 
 @pytest.fixture
 def servers(site: Site) -> list[Repository]:
-    """Two repositories below `root` that have published, with all settings in the hgrc of the user alone."""
-    user_hgrc(site).write_text(
-        f"{site.hgrc}[extensions]\nsourcepulse_hg = {EXTENSION_FOLDER}\n[sourcepulse]\nroot = {site.folder}/srv\n"
-        f"outbox = {site.folder}/outbox.db\nbroker = file://{site.folder}/log.db\nrelay = off\n"
-    )
-    made = [site.repository("srv/one"), site.repository("srv/two")]
-    for server in made:
-        push(server)
-    return made
+    return [Repository(site, site.folder / name) for name in SERVERS]
 
 
 def user_hgrc(site: Site) -> Path:

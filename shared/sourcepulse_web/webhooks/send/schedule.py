@@ -95,7 +95,7 @@ def is_failing(failures: int) -> bool:
 def refuses_all(events: int) -> bool:
     """Return whether a receiver that refused so many different events in a row, and accepted none, refuses all.
 
-    Others do not distinguish: for GitLab, Stripe and Svix each answer but 2xx is a failure of the receiver. Here one
+    Others do not distinguish: for GitLab and Svix each answer but 2xx is a failure of the receiver. Here one
     refused event is a fault of that event, until others are refused as well.
     """
     return events >= FAILING_EVENTS

@@ -32,6 +32,11 @@ HOOK = 0
 ROW = -1
 #: Where they have how many different events were refused since the last success, however long that is ago.
 REFUSED_ROW = -2
+#: By how much an event that is set aside, with none accepted since the one before, lowers what is sure of its receiver,
+#: and what is sure at most. One that begins to refuse everything, with a status that it used for some events before, so
+#: loses six of them within two minutes.
+DOUBT = 2
+SURE_MAX = 8
 #: The kinds of these troubles; the other kinds are outcomes.
 SET_ASIDE = "set-aside"
 IN_A_ROW = "row"
@@ -46,8 +51,8 @@ FAULT = "fault"
 def last_set_aside(status: int | None) -> int:
     """Return where the troubles of a hook have the last event that was set aside with a status.
 
-    It has when that was (`first_at`), when it was for the one before it (`next_at`), and the number of such events in a
-    row (`tries`). No other row is there, because a status that refuses an event is at least 400.
+    It has when that was, and in `tries` how sure it is that the receiver works and refuses some events. No other row is
+    there, because a status that refuses an event is at least 400.
     """
     return -(status or 0)
 
@@ -221,12 +226,16 @@ def _refused(answer: Answer, was: Situation) -> Change:
 
 
 def _alike(answer: Answer, was: Situation) -> int:
-    """Return how many events in a row were set aside with this status by a receiver that works; 0 if that is in doubt.
+    """Return how many events were set aside with this status by a receiver that works, so far as that is sure.
 
-    It works if it has accepted an event since the last but one of them, so that two in a row may be refused.
+    Each one counts if the receiver accepted another event since the one before. Otherwise it is in doubt, and lowers
+    the number: of many sources, several may be at such an event at once, but a receiver that accepts nothing any more
+    is soon given the whole time again.
     """
     last, success_at = was.troubles.get(last_set_aside(answer.status)), was.standing.last_success_at
-    return 0 if last is None or success_at is None or success_at <= last.next_at else last.tries
+    if last is None or success_at is None:
+        return 0
+    return last.tries if success_at > last.first_at else max(0, last.tries - DOUBT)
 
 
 def _set_aside(answer: Answer, was: Situation, refusals: int, alike: int) -> Change:
@@ -236,9 +245,8 @@ def _set_aside(answer: Answer, was: Situation, refusals: int, alike: int) -> Cha
     if was.set_aside >= SET_ASIDE_MAX:
         # It was resumed without room for another one; the event stays in the queue.
         return _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
-    place = last_set_aside(answer.status)
-    before = was.troubles[place].first_at if alike else was.now
-    kept[place] = Trouble(alike + 1, was.now, before, answer.status, SET_ASIDE)
+    sure = min(alike + 1, SURE_MAX)
+    kept[last_set_aside(answer.status)] = Trouble(sure, was.now, was.now, answer.status, SET_ASIDE)
     reason = f"refused {refusals} times, at last: {answer.reason}"
     report = _report(News.REFUSED, REFUSALS, answer, standing)
     if was.set_aside + 1 >= SET_ASIDE_MAX or was.is_parked(row):

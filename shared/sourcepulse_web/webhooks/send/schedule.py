@@ -120,9 +120,9 @@ def pause_left(trouble: Trouble, now: float, schedule: Schedule) -> float:
 def span_of(schedule: Schedule, alike: int) -> float:
     """Return over which time an event must be refused before it is set aside.
 
-    `alike` is how many events in a row were set aside with the same status, while the receiver accepted others: it
-    works, and refuses some events. So the time is shorter after the first of them, and half of that after each further
-    one; otherwise a receiver that refuses one event in ten would fall behind its sources for good.
+    `alike` is how many events were set aside with the same status while the receiver accepted others: it works, and
+    refuses some events. So the time is shorter after the first of them, and half of that after each further one;
+    otherwise a receiver that refuses one event in ten would fall behind its sources for good.
     """
     if not alike or schedule.poison_again_s >= schedule.poison_s:
         return schedule.poison_s

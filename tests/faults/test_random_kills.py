@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ import pytest
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, body, rows
 from sourcepulse.outbox.repair import problems
-from sourcepulse.relay.health.liveness import lock_path
+from support.hg.sites import VENV_HG, Site, require
+from support.streams.spine import kill_relay
 
-HG = str(Path(sys.executable).with_name("hg"))
 SOURCEPULSE = str(Path(sys.executable).with_name("sourcepulse"))
 
 #: Killed after such a share of what a push takes, a server is anywhere between its configuration and its last hook.
@@ -38,13 +38,6 @@ PUSH_LIMIT_SECONDS = 60
 AIMED_SHARE, AIMED_SECONDS = 0.3, 0.15
 #: The most changesets of one push.
 CHANGESETS_MOST = 3
-
-#: Stands for ssh: runs the remote command here and writes its process id.
-_SSH = """#!/bin/sh
-echo $$ > "$SERVER_PID"
-shift
-exec sh -c "exec $*"
-"""
 
 #: Slow hooks that are not ours widen the moments before and after the commit.
 _HGRC = """
@@ -61,78 +54,42 @@ changegroup.slow = sleep 0.04
 """
 
 
-@dataclass
-class Site:
-    """A server repository, a clone with more history than it, and what listens."""
+class Kills:
+    """A server repository, a clone with more history than it, and what kills their processes."""
 
-    folder: Path
-    environ: dict[str, str]
-
-    @classmethod
-    def make(cls, folder: Path, pushes: int) -> Site:
-        site = cls(
-            folder,
-            {
-                **os.environ,
-                "HGRCPATH": "",
-                "HGUSER": "test",
-                "TMPDIR": str(folder),
-                "SERVER_PID": str(folder / "server.pid"),
-            },
-        )
-        site.hg("init", str(site.server))
-        (site.server / ".hg" / "hgrc").write_text(_HGRC.format(site=folder))
-        site.hg("init", str(site.client))
-        site.hg("debugbuilddag", "-R", str(site.client), f"+{3 * CHANGESETS_MOST * pushes}")
-        (folder / "ssh").write_text(_SSH)
-        (folder / "ssh").chmod(0o755)
-        return site
-
-    @property
-    def server(self) -> Path:
-        return self.folder / "server"
-
-    @property
-    def client(self) -> Path:
-        return self.folder / "client"
-
-    def hg(self, *arguments: str) -> str:
-        return subprocess.run(
-            [HG, *arguments], env=self.environ, check=True, capture_output=True, text=True, timeout=60
-        ).stdout
+    def __init__(self, folder: Path, pushes: int) -> None:
+        self.folder = folder
+        self._site = Site(folder / "site", require(VENV_HG))
+        self.server = self._site.repository("server", _HGRC.format(site=folder))
+        self._work = self._site.repository("work")
+        self._work.build(f"+{3 * CHANGESETS_MOST * pushes}")
+        self._pid_file = folder / "server.pid"
 
     def push(self, revision: int, *, kill_after_s: float = PUSH_LIMIT_SECONDS, aimed: bool = False) -> float | None:
         """Push, and kill the server so long after its start; return what the push took from there, None if killed.
 
         Aimed is a kill so long after its transaction began.
         """
-        pid_file = Path(self.environ["SERVER_PID"])
-        pid_file.unlink(missing_ok=True)
-        push = subprocess.Popen(
-            [
-                *(HG, "-R", str(self.client), "push", "-f", "-r", str(revision), f"ssh://host/{self.server}"),
-                *("--config", f"ui.ssh={self.folder}/ssh", "--config", f"ui.remotecmd={HG}"),
-            ],
-            env=self.environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + PUSH_LIMIT_SECONDS
-        while not (pid_file.exists() and pid_file.read_text().strip()) and push.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        while aimed and not self.is_in_transaction() and push.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        begin = time.monotonic()
-        try:
-            push.wait(kill_after_s)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.kill(int(pid_file.read_text()), signal.SIGKILL)
-            push.wait(PUSH_LIMIT_SECONDS)
-            return None
-        return time.monotonic() - begin
+        self._pid_file.unlink(missing_ok=True)
+        with ThreadPoolExecutor(1) as pool:
+            environ = {"SERVER_PID": str(self._pid_file)}
+            push = pool.submit(self._work.push_ssh, self.server, "--rev", str(revision), check=False, env=environ)
+            deadline = time.monotonic() + PUSH_LIMIT_SECONDS
+            while not (self._pid_file.exists() and self._pid_file.read_text().strip()) and not push.done():
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            while aimed and not self.is_in_transaction() and not push.done():
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            begin = time.monotonic()
+            try:
+                push.result(kill_after_s)
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    os.kill(int(self._pid_file.read_text()), signal.SIGKILL)
+                push.result(PUSH_LIMIT_SECONDS)
+                return None
+            return time.monotonic() - begin
 
     def measured_push(self, revision: int) -> float:
         """Push undisturbed and return what that took."""
@@ -141,29 +98,25 @@ class Site:
         return took_s
 
     def kill_relay(self) -> None:
-        with suppress(OSError, ValueError):
-            os.kill(int(lock_path(self.folder / "outbox.db").read_text()), signal.SIGKILL)
+        kill_relay(self.folder / "outbox.db")
 
     def is_in_transaction(self) -> bool:
-        return (self.server / ".hg" / "store" / "journal").exists()
+        return (self.server.path / ".hg" / "store" / "journal").exists()
 
     def recover(self) -> bool:
         """Do what the admin does who finds an abandoned transaction; True if there was one."""
         if not self.is_in_transaction():
             return False
-        self.hg("-R", str(self.server), "recover")
+        self.server.hg("recover")
         return True
-
-    def nodes(self, revset: str = "all()") -> list[str]:
-        return self.hg("-R", str(self.server), "log", "-r", revset, "-T", "{node}\n").split()
 
     def announced(self, pushes: list[dict[str, Any]]) -> list[str]:
         """Return the changesets of these pushes; on a slow machine one may have more than an event lists."""
-        nodes = []
+        nodes: list[str] = []
         for push in pushes:
             listed = [changeset["node"] for changeset in push["data"]["changesets"]]
             query = push["data"]["query"]
-            nodes += listed if query is None else self.nodes(query)
+            nodes += listed if query is None else self.server.nodes(query)
         return nodes
 
 
@@ -174,7 +127,7 @@ def run_kills(folder: Path, pushes: int, seed: int) -> dict[str, int]:
     each has happened.
     """
     chance = random.Random(seed)
-    site = Site.make(folder, pushes)
+    site = Kills(folder, pushes)
     revision = -1
     killed = recovered = went_through = 0
     push_s = 0.0
@@ -198,14 +151,13 @@ def run_kills(folder: Path, pushes: int, seed: int) -> dict[str, int]:
     site.kill_relay()
     relayed = subprocess.run(
         [SOURCEPULSE, "relay", "--once", "--outbox", str(folder / "outbox.db"), "--broker", f"file://{folder}/log.db"],
-        env=site.environ,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert relayed.returncode == 0, relayed.stderr
-    truth = site.nodes()
+    truth = site.server.nodes()
     with Outbox.open(folder / "outbox.db") as outbox:
         assert problems(outbox) == []
         stored = rows(outbox, Selection())

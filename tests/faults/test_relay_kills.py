@@ -12,21 +12,20 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 
-EVENTS = 20_000
-KILLS = 8
 
-
-def test_a_relay_killed_in_mid_stream_loses_nothing_and_repeats_only_what_was_in_flight(tmp_path: Path) -> None:
+def _kill_in_mid_stream(tmp_path: Path, *, events: int, kills: int) -> None:
     chance = random.Random(7)
     box, log = tmp_path / "o.db", tmp_path / "log.db"
     with Outbox.open(box) as outbox:
-        outbox.append([system_event(n) for n in range(EVENTS)])
+        outbox.append([system_event(n) for n in range(events)])
     command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--once", "--outbox", str(box)]
     command += ["--broker", f"file://{log}"]
-    for _ in range(KILLS):
+    for _ in range(kills):
         before = _count(log)
         relay = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
@@ -48,9 +47,18 @@ def test_a_relay_killed_in_mid_stream_loses_nothing_and_repeats_only_what_was_in
             else:
                 first_seen[event["id"]] = body
                 order.append(int(event["sequence"]))
-    assert order == list(range(1, EVENTS + 1))
+    assert order == list(range(1, events + 1))
     # A window of the log publisher for each kill, at most twice over: sent, and read ahead.
-    assert repeats <= KILLS * 1_000
+    assert repeats <= kills * 1_000
+
+
+def test_a_relay_killed_in_mid_stream_loses_nothing_and_repeats_only_what_was_in_flight(tmp_path: Path) -> None:
+    _kill_in_mid_stream(tmp_path, events=8_000, kills=3)
+
+
+@pytest.mark.soak
+def test_a_relay_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
+    _kill_in_mid_stream(tmp_path, events=20_000, kills=8)
 
 
 def _count(log: Path) -> int:

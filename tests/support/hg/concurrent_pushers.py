@@ -24,16 +24,9 @@ STEPS = 150
 #: Before them it has not begun to look at what came.
 FIRST_STEP = 10
 #: From the start of a server to after its last hook.
-KILL_WINDOW_SECONDS = 0.9
+KILL_WINDOW_SECONDS = 0.4
 #: Of the kills; the others come at a random instant.
 STEP_SHARE = 0.6
-
-#: Stands for ssh: runs the remote command here and writes its process id.
-_SSH = """#!/bin/sh
-echo $$ > "$SERVER_PID"
-shift
-exec sh -c "exec $*"
-"""
 
 
 @dataclass
@@ -63,9 +56,6 @@ class Pusher:
         self._bookmarks: set[str] = set()
         self._pid_file = site.folder / f"{self.name}.pid"
         self._notes = site.folder / f"{self.name}.killed"
-        self._ssh = site.folder / "ssh"
-        self._ssh.write_text(_SSH, encoding="utf-8")
-        self._ssh.chmod(0o755)
         self.tally = Tally()
 
     def push_and_die(self) -> None:
@@ -75,7 +65,7 @@ class Pusher:
         if self._chance.random() < STEP_SHARE:
             step = self._chance.randint(FIRST_STEP, STEPS)
         else:
-            delay_s = self._chance.uniform(0.2, KILL_WINDOW_SECONDS)
+            delay_s = self._chance.uniform(0, KILL_WINDOW_SECONDS)
         went_through = self._push(arguments, step=step, delay_s=delay_s)
         self.tally.add("pushed" if went_through else "failed")
         if not went_through:
@@ -130,7 +120,6 @@ class Pusher:
         try:
             done = site.hg(
                 *("--repository", self._work.path, "push", "--force", *arguments, f"ssh://host/{self._server.path}"),
-                *("--config", f"ui.ssh={self._ssh}"),
                 check=False,
                 env=environ,
             )

@@ -77,6 +77,8 @@ system-packages:
 # How many workers there are is in tests/conftest.py. A broker of a loaded machine now and then does what it may do at any
 # time, for example resets a connection. So what failed runs once more after all others, from the beginning of its file's
 # fixtures; a test that fails twice is a defect. Where you develop (`.venv/bin/pytest`) and in `make soak` nothing runs again.
+# Pytest keeps every module of the tests that it compiled, or each worker would compile all of them in each run.
+test soak: export PYTHONDONTWRITEBYTECODE :=
 test: setup system-packages $(ASYNCAPI) lint prove
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder || { [ $$? = 1 ] && \
 		echo "these failed; they run once more, by themselves" && $(BIN)/pytest -n 2 --dist loadfile --last-failed --maxfail 1; }

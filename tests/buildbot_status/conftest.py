@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from support.buildbot.masters import MakeMaster, Master, make_template, require_buildbot
+from support.buildbot.masters import MakeMaster, Master, require_buildbot, shared_template
 
 
 @pytest.fixture(scope="session")
 def master_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a master that never ran."""
     require_buildbot()
-    return make_template(tmp_path_factory.mktemp("buildbot") / "template")
+    return shared_template(tmp_path_factory)
 
 
 @pytest.fixture

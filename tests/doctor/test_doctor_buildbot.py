@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.brokers.embedded_log import wait_until
-from support.buildbot.masters import Master, make_template, require_buildbot
+from support.buildbot.masters import Master, require_buildbot, shared_template
 from support.doctor import examine, is_well, paste
 
 REPORTER = (
@@ -25,9 +25,10 @@ BUILDER = 'builder("linux", "true")\n'
 
 
 @pytest.fixture
-def master(tmp_path: Path) -> Iterator[Master]:
+def master(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Master]:
     require_buildbot()
-    with closing(Master(make_template(tmp_path / "template"), tmp_path / "master", BUILDER)) as made:
+    template = shared_template(tmp_path_factory)
+    with closing(Master(template, tmp_path / "master", BUILDER, forked=False)) as made:
         yield made
 
 

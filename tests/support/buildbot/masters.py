@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -20,7 +21,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from sourcepulse.events.event import Event
+from support.buildbot.forked import ForkedMaster
 from support.component import require
 from support.events.outbox_contents import stored_events
 
@@ -84,10 +88,25 @@ def make_template(folder: Path) -> Path:
     return folder
 
 
-class Master:
-    """One master; `config` is the test's own part of master.cfg."""
+def shared_template(factory: pytest.TempPathFactory) -> Path:
+    """Return the template that all workers of a test run share; the first of them makes it."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = root / "master-template"
+    with (root / "master-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make_template(root / "master-template.new").rename(folder)
+    return folder
 
-    def __init__(self, template: Path, folder: Path, config: str, *, workers: int = 1) -> None:
+
+class Master:
+    """One master; `config` is the test's own part of master.cfg.
+
+    One that is not `forked` is started as an admin does: its process shows by its arguments that it is a master.
+    """
+
+    def __init__(self, template: Path, folder: Path, config: str, *, workers: int = 1, forked: bool = True) -> None:
         shutil.copytree(template, folder)
         self.folder = folder
         # A socket's path must be short.
@@ -97,7 +116,8 @@ class Master:
         self.outbox_name = "outbox.db"
         #: Several masters may have one.
         self.database = folder / "state.sqlite"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedMaster | subprocess.Popen[bytes] | None = None
+        self._is_forked = forked
         self.configure(config)
 
     def configure(self, config: str) -> None:
@@ -111,14 +131,17 @@ class Master:
         (self.folder / "twistd.pid").unlink(missing_ok=True)
         self._socket.unlink(missing_ok=True)
         before = self.log().count(_RUNS)
-        self._process = subprocess.Popen(
-            [*_BUILDBOT, "start", "--nodaemon", self.folder],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        if self._is_forked:
+            self._process = ForkedMaster(self.folder, _environment())
+        else:
+            self._process = subprocess.Popen(
+                [*_BUILDBOT, "start", "--nodaemon", self.folder],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + START_LIMIT_SECONDS
         while self.log().count(_RUNS) <= before:
             assert self._process.poll() is None, self.log()[-4000:]

@@ -120,6 +120,18 @@ def test_the_core_imports_no_broker_client_and_no_plugin() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("words", [["tail"], ["relay"], ["--version"]])
+def test_what_needs_no_plugin_looks_for_none(words: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from sourcepulse.cli.main import build_parser\n"
+        f"build_parser({words})\n"
+        "print(sorted({'importlib.metadata', 'sourcepulse_web', 'sourcepulse_hg'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_schemas_ship_with_the_package() -> None:
     names = {path.name for path in files("sourcepulse").joinpath("schemas", "events").iterdir()}
     assert {f"{type_}.json" for type_ in known_types()} <= names

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.metadata import entry_points
 from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +29,7 @@ _COMMANDS = (
     "setup-broker", "queues",
 )  # fmt: skip
 _DESCRIBING = ("completion", "man")
+_VERSION = "--version"
 EXIT_CODES = {
     0: "success",
     1: "failure",
@@ -141,22 +141,31 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    parser.add_argument(_VERSION, action=_Version, help="print the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     folders = dict.fromkeys(_COMMANDS, "commands") | dict.fromkeys(_DESCRIBING, "describe")
     loaders: dict[str, Callable[[], ModuleType]] = {
         name: partial(import_module, f"sourcepulse.cli.{folder}.{name.replace('-', '_')}")
         for name, folder in folders.items()
     }
-    loaders |= {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if not argv or argv[0] not in {*loaders, _VERSION}:
+        loaders |= _of_plugins()
     if argv and not argv[0].startswith("-") and argv[0] not in loaders:
         near = difflib.get_close_matches(argv[0], loaders, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(loaders)}"
         parser.error(f"unknown command {argv[0]!r}; {hint}")
-    wanted = loaders.keys() if not argv or argv[0] not in loaders else argv[:1]
-    for name in wanted:
-        _add_command(subparsers, name, loaders[name]())
+    if argv and (argv[0] in loaders or argv[0] == _VERSION):
+        loaders = {name: loader for name, loader in loaders.items() if name == argv[0]}
+    for name, loader in loaders.items():
+        _add_command(subparsers, name, loader())
     return parser
+
+
+def _of_plugins() -> dict[str, Callable[[], ModuleType]]:
+    # A third of what a command of the core would load.
+    from importlib.metadata import entry_points
+
+    return {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 class _Version(argparse.Action):

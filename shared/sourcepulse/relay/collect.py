@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from sourcepulse.errors import ConfigError, SourcePulseError
@@ -47,6 +46,8 @@ Collector = Callable[..., CollectReport]
 
 def collectors() -> dict[str, Collector]:
     """Load the collectors of all installed plugins, by kind."""
+    from importlib.metadata import entry_points
+
     return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
@@ -66,6 +67,8 @@ def collect_place(
 
 def outbox_of(kind: str, location: str) -> Path:
     """Return the outbox in the place's own configuration; ConfigError if no installed plugin can read that."""
+    from importlib.metadata import entry_points
+
     points = {point.name: point for point in entry_points(group=OUTBOXES_GROUP)}
     if kind not in points:
         raise ConfigError(f"no installed plugin knows the outbox of a {kind!r} place; name it with --outbox")

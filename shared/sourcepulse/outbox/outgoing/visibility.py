@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple, Protocol
 
 from sourcepulse.errors import DecodeError, EventError, VisibilityUnknownError
@@ -68,6 +67,8 @@ CheckOpener = Callable[[Outbox], Check]
 
 def check_openers() -> dict[str, CheckOpener]:
     """Load the check openers of the installed plugins, by scheme."""
+    from importlib.metadata import entry_points
+
     return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +19,8 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.errors import ConfigError
 from support.brokers.embedded_log import log_url, publish_events, push_event
+from support.forked_module import module_server
+from support.module_server import CODE
 
 LIMIT = 3
 LIMIT_SECONDS = 30
@@ -83,17 +83,18 @@ def buried(url: BrokerUrl) -> list[int]:
 
 def run_until_it_survives(url: BrokerUrl, form: str, limit: int, *poison: int) -> list[str]:
     """Start the program again and again until it ends by itself; give all that it began."""
-    command = [sys.executable, "-c", PROGRAM, str(url), form, str(limit), *map(str, poison)]
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "shared")}
+    arguments = [PROGRAM, str(url), form, str(limit), *map(str, poison)]
     begun: list[str] = []
     for _ in range(len(poison) * limit + 1):
-        done = subprocess.run(
-            command, env=environ, timeout=LIMIT_SECONDS, stdout=subprocess.PIPE, text=True, check=False
-        )
-        begun += done.stdout.split()
-        if done.returncode == 0:
+        output, end = os.pipe()
+        process = module_server().start(CODE, arguments, fds=(0, end, 2), environ=os.environ)
+        os.close(end)
+        assert process is not None
+        with open(output, encoding="ascii") as lines:
+            begun += lines.read().split()
+        if process.wait(LIMIT_SECONDS) == 0:
             return begun
-        assert done.returncode == -signal.SIGKILL
+        assert process.returncode == -signal.SIGKILL
     raise AssertionError(begun)
 
 

@@ -8,6 +8,7 @@ import base64
 import copy
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -482,18 +483,20 @@ def test_what_is_halved_is_the_same_as_when_everything_is_measured_after_each_st
 
 
 @pytest.mark.parametrize(
-    "data",
+    "huge",
     [
-        push([changeset(desc="é" * 2_500_000)]),
-        push([changeset(files=[f"src/file{n}.c" for n in range(100_000)])]),
-        push([changeset(n, desc="x" * KIB_64, files=["f" * 100] * 300) for n in range(100)]),
-        push([changeset(n) for n in range(100_000)]),
-        {"a": [["x" * 200] * 100] * 300, "truncated": [], "raw": []},
+        # Made where they are used, because each worker reads this table and would keep a million objects.
+        lambda: push([changeset(desc="é" * 2_500_000)]),
+        lambda: push([changeset(files=[f"src/file{n}.c" for n in range(100_000)])]),
+        lambda: push([changeset(n, desc="x" * KIB_64, files=["f" * 100] * 300) for n in range(100)]),
+        lambda: push([changeset(n) for n in range(100_000)]),
+        lambda: {"a": [["x" * 200] * 100] * 300, "truncated": [], "raw": []},
     ],
     ids=["5 MB text", "100,000 names", "100 full changesets", "100,000 changesets", "a list of lists"],
 )
 @pytest.mark.parametrize("max_bytes", [16_384, 262_144])
-def test_huge_data_is_cut_without_hanging(data: dict[str, Any], max_bytes: int) -> None:
+def test_huge_data_is_cut_without_hanging(huge: Callable[[], dict[str, Any]], max_bytes: int) -> None:
+    data = huge()
     start = time.process_time()
     out = bound(data, limits=Limits(max_bytes=max_bytes))
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A process of `python -m MODULE` without half a second of imports: a server of the test session forks it."""
+"""A process of `python -m` or `python -c` without half a second of imports: a server of the test session forks it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Forks `python -m MODULE` processes: `module_server.py SOCKET` has loaded what a gateway loads, apart from a reactor.
+"""Forks processes of `python -m` and `-c`: `module_server.py SOCKET` has loaded what a gateway loads, but no reactor.
 
 A gateway starts in 0.7 s of processor time, nearly all of it imports. What a forked process is not, `fork_server.py`
 says; no test needs it that asks for a gateway by its address.
@@ -16,15 +16,19 @@ import socket
 import sys
 from pathlib import Path
 
-#: The first argument of a request; the second one is the module.
+#: The first argument of a request; the second one is the module, or CODE with the text of a program after it.
 PROGRAM = b"python -m"
+CODE = "-c"
 #: What nothing may share with another process: it has descriptors from its making on.
 REACTOR = "twisted.internet.reactor"
 #: Which import the others that a gateway has loaded when it has served its pages, apart from those that need a reactor.
 _MODULES = (
     "sourcepulse.brokers.file.queue_reports",
+    "sourcepulse.brokers.file.subscription",
     "sourcepulse.cli.main",
     "sourcepulse.cli.waiting",
+    "sourcepulse.consumer.consumer",
+    "sourcepulse.consumer.threads.background",
     "sourcepulse_web.command",
     "sourcepulse_web.pages.catalogue",
     "sourcepulse_web.pages.live.newest",
@@ -57,8 +61,13 @@ def main() -> None:
     gc.freeze()
     listener.listen(32)
     _, module, *arguments = map(os.fsdecode, serve(listener, PROGRAM))
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if module == CODE:
+        text, *arguments = arguments
+        sys.argv = [CODE, *arguments]
+        exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

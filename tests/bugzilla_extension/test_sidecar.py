@@ -22,6 +22,7 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, figures, rows
 from support.bugzilla.rows import CHANGES, ID_SECRET, SOURCE, bug_update, comment, row
 from support.bugzilla.standin import StandIn
+from support.in_process import Ran, run_command
 
 #: Longer than anything here takes, so that only what never comes is missed.
 PATIENCE_SECONDS = 40.0
@@ -44,8 +45,13 @@ def command(bugzilla: Path, outbox: Path, *options: str) -> list[str]:
     ]
 
 
-def sidecar(bugzilla: Path, outbox: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
+def sidecar(bugzilla: Path, outbox: Path, *options: str) -> Ran:
+    """Run it to its end, in this process."""
+    return run_command("bugzilla-sidecar", "--bugzilla", str(bugzilla), "--outbox", str(outbox), *options)
+
+
+def sidecar_process(bugzilla: Path, outbox: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run it to its end as users do."""
     return subprocess.run(
         command(bugzilla, outbox, *options), capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
@@ -103,7 +109,7 @@ def broken() -> dict[str, Any]:
 
 def test_rows_become_events_in_their_order_and_are_gone_from_the_table(bugzilla: StandIn, outbox: Path) -> None:
     bugzilla.add(row("bug.update", bug_update(changes=CHANGES, was_open=True)), *comments(*range(1, 450)))
-    ran = sidecar(bugzilla.folder, outbox, "--once")
+    ran = sidecar_process(bugzilla.folder, outbox, "--once")
     assert ran.returncode == EXIT_OK, ran.stderr
     assert types(outbox) == ["bug.changed", "bug.closed"] + ["comment.created"] * 449
     assert bugzilla.rows() == []
@@ -157,16 +163,7 @@ def test_the_exit_code_reports_a_broker_that_cannot_be_reached(bugzilla: StandIn
 
 def test_the_sweep_of_a_relay_has_nothing_to_complain_of(bugzilla: StandIn, outbox: Path, tmp_path: Path) -> None:
     sidecar(bugzilla.folder, outbox, "--once")
-    ran = subprocess.run(
-        [
-            *(sys.executable, "-m", "sourcepulse.cli", "relay", "--once"),
-            *("--outbox", str(outbox), "--broker", f"file://{tmp_path}/log.db"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    ran = run_command("relay", "--once", "--outbox", str(outbox), "--broker", f"file://{tmp_path}/log.db")
     assert ran.returncode == EXIT_OK
     assert "WARNING" not in ran.stderr
 
@@ -257,7 +254,7 @@ def test_the_secret_of_the_ids_is_in_nothing_that_is_said_or_kept(
     for fault in ("hello twice", "next sense", "check die", "none"):
         bugzilla.say("fault", fault)
         options = ("--once", "--verbose", "--reconcile", "--claim", "--broker", f"file://{tmp_path}/log.db")
-        ran = sidecar(bugzilla.folder, outbox, *options)
+        ran = sidecar_process(bugzilla.folder, outbox, *options)
         assert ID_SECRET not in ran.stdout + ran.stderr
     assert "delivered 2" in ran.stderr
     kept = [path for path in tmp_path.iterdir() if path.is_file() and ID_SECRET.encode() in path.read_bytes()]

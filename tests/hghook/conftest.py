@@ -20,6 +20,7 @@ BOTH_HGS_DAILY = frozenset(
         "test_phases.py",
         "test_outbox_trouble.py",
         "test_loading.py",
+        "test_modes.py",
     }
 )
 

@@ -108,7 +108,7 @@ def _next(consumer: Consumer) -> str:
 def test_a_password_is_changed_while_events_come(
     node: RabbitNode, tmp_path: Path, scheme: str, file_first: bool
 ) -> None:
-    rotate(rabbit(node, scheme), tmp_path, seconds=4.0, file_first=file_first)
+    rotate(rabbit(node, scheme), tmp_path, seconds=2.0, file_first=file_first)
 
 
 @pytest.mark.soak

@@ -206,7 +206,7 @@ def test_an_expired_certificate_is_named_and_a_new_one_is_read(clinic: Clinic) -
     old = clinic.node.ca.issue_cert("localhost", not_before=yesterday - datetime.timedelta(days=9), not_after=yesterday)
     old.cert_chain_pems[0].write_to_path(str(certificate))
     old.private_key_pem.write_to_path(str(key))
-    clinic.node.control("eval", "ssl:clear_pem_cache().")
+    clinic.node.evaluate("ssl:clear_pem_cache()")
     url = clinic.node.tls_url((USER, PASSWORD), options=f"?ca={clinic.node.ca_file}")
     try:
         found = clinic.examine(url)

@@ -21,10 +21,14 @@ PROGRAM = b"python -m"
 CODE = "-c"
 #: What nothing may share with another process: it has descriptors from its making on.
 REACTOR = "twisted.internet.reactor"
-#: Which import the others that a gateway has loaded when it has served its pages, apart from those that need a reactor.
+#: Which import the others that a gateway has loaded when it has served its pages, apart from those that need a reactor;
+#: and what a consumer loads for its broker.
 _MODULES = (
+    "sourcepulse.brokers.amqp.subscription",
     "sourcepulse.brokers.file.queue_reports",
     "sourcepulse.brokers.file.subscription",
+    "sourcepulse.brokers.stomp.activemq_subscription",
+    "sourcepulse.brokers.stomp.rabbitmq_subscription",
     "sourcepulse.cli.main",
     "sourcepulse.cli.waiting",
     "sourcepulse.consumer.consumer",

@@ -8,6 +8,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -44,6 +45,13 @@ def openers(remote: RemoteBroker, url: str) -> list[tuple[str, Callable[[], obje
         ("durable", remote.hasty_subscription(url, remote.spec("#"), HASTY_SECONDS).open),
         ("temporary", remote.hasty_subscription(url, remote.spec("#", durable=False), HASTY_SECONDS).open),
     ]
+
+
+def at_once(check: Callable[[str, Callable[[], object]], None], ways: list[tuple[str, Callable[[], object]]]) -> None:
+    """Check all ways to connect at the same time, because each of them waits."""
+    with ThreadPoolExecutor(len(ways)) as pool:
+        for checked in [pool.submit(check, *way) for way in ways]:
+            checked.result()
 
 
 def everything_said(error: BaseException) -> str:
@@ -128,11 +136,14 @@ def test_hosts_are_tried_in_turn(remote: RemoteBroker) -> None:
 
 def test_a_first_host_that_is_a_black_hole_does_not_keep_us_from_the_second(remote: RemoteBroker) -> None:
     port = remote.plain.hosts[0][1]
+
+    def opens(what: str, open_it: Callable[[], object]) -> None:
+        with bounded(what):
+            open_it()
+
     with Proxy(port) as hole:
         hole.hold()
-        for what, open_it in openers(remote, remote.url_of(hosts=f"127.0.0.1:{hole.port},127.0.0.1:{port}")):
-            with bounded(what):
-                open_it()
+        at_once(opens, openers(remote, remote.url_of(hosts=f"127.0.0.1:{hole.port},127.0.0.1:{port}")))
 
 
 def test_if_no_host_takes_us_each_is_named(remote: RemoteBroker) -> None:
@@ -146,11 +157,13 @@ def test_if_no_host_takes_us_each_is_named(remote: RemoteBroker) -> None:
 
 
 def test_connecting_into_a_black_hole_ends_at_the_limit(remote: RemoteBroker) -> None:
+    def fails(what: str, open_it: Callable[[], object]) -> None:
+        with bounded(what), pytest.raises(BrokerUnavailableError, match=f"127.0.0.1:{proxy.port}"):
+            open_it()
+
     with Proxy(remote.plain.hosts[0][1]) as proxy:
         proxy.hold()
-        for what, open_it in openers(remote, remote.url_of(hosts=f"127.0.0.1:{proxy.port}")):
-            with bounded(what), pytest.raises(BrokerUnavailableError, match=f"127.0.0.1:{proxy.port}"):
-                open_it()
+        at_once(fails, openers(remote, remote.url_of(hosts=f"127.0.0.1:{proxy.port}")))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

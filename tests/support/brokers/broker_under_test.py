@@ -7,10 +7,6 @@ What differs by nature stands as a flag of the class, and nowhere in a test.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -32,7 +28,7 @@ from sourcepulse.brokers import (
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import Event
 from support.brokers.activemq import ActiveMqNode
-from support.brokers.child import CHILD, Child
+from support.brokers.child import Child
 from support.brokers.embedded_log import as_message
 from support.brokers.messages import SMALL_MESSAGE_BYTES, WAIT_SECONDS, DeadLetter, Seen, send_all, unique
 from support.brokers.rabbitmq import RabbitNode
@@ -163,14 +159,7 @@ class BrokerUnderTest(ABC):
             "limits": limits or {},
             **options,
         }
-        process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, json.dumps(asked)],
-            stdout=subprocess.PIPE,
-            text=True,
-            # The URL holds a password, and every user may read an argument.
-            env={**os.environ, "BROKER_URL": self.url, "PYTHONPATH": str(Path(__file__).parents[3] / "shared")},
-        )
-        child = Child(process)
+        child = Child(self.url, asked)
         self._opened.append(child)
         assert child.lines(1) == ["ready"]
         return child

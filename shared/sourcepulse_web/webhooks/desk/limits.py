@@ -9,6 +9,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from sourcepulse.errors import ConfigError
+from sourcepulse_web.webhooks.desk.addresses import is_same_address
 from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.settings import WebhookSettings
 from sourcepulse_web.webhooks.store.store import HookStore
@@ -73,8 +74,8 @@ class Limits:
         # Also an admin who adds one for this owner resumes the other one instead.
         standings = self._store.standings() if hook.owner else {}
         for each in others:
-            is_same = (each.owner, each.url) == (hook.owner, hook.url)
-            if is_same and each.name in standings and standings[each.name].is_paused_by_admin:
+            is_paused = each.name in standings and standings[each.name].is_paused_by_admin
+            if is_paused and each.owner == hook.owner and is_same_address(each.url, hook.url):
                 raise ConfigError(
                     f"an admin paused the webhook {each.name}, which leads to the same address, so nothing is sent "
                     "there until an admin resumes it; ask one"

@@ -102,7 +102,7 @@ export function connect(needs, hears) {
     banner("stream", !open && now() - heard > BANNER_AFTER_MS && `No connection since ${since.toISOString().slice(11, 19)}. What you see ends there.`, `trying again${seconds > 0 ? ` in ${seconds} s` : ""} `, "CONNECTED", button);
     for (const beat of beats) {
       const from = new Date(Date.now() - now() + beat.at).toISOString().slice(11, 16);
-      banner(`relay:${beat.source}`, open && isSilent(beat, now()) && `No word from ${beat.names} since ${from}. ${beat.names.startsWith("buildbot") ? "Its builds may have ended since." : "What happened there since is not shown."}`, " ", "HEARD AGAIN");
+      banner(`relay:${beat.source}`, open && isSilent(beat, now()) && `No word from ${beat.names} since ${from}. ${beat.names.startsWith("buildbot") ? "Its builds may have ended since." : "What happened there since may be missing here."}`, " ", "HEARD AGAIN");
     }
     for (const about of banners.keys()) if (about !== "stream" && !beats.some((beat) => about === `relay:${beat.source}`)) banner(about, "", "", "NOT EXPECTED");
     if (drawn === word + age) return;

@@ -118,6 +118,17 @@ def test_the_state_word_follows_the_heartbeats_in_each_tab(make_gateway: MakeGat
     for page in pages:
         page.locator(".banner.broken", has_text=f"No word from {CI} since").wait_for()
         assert page.locator("#state").inner_text() == "broken"
+    # It ended as it was asked to, after it was stuck for a while.
+    gateway.append(stopped())
+    for page in pages:
+        page.locator("#state:not(.broken)").wait_for()
+        page.locator(".banner.broken", has_text="No word").wait_for(state="detached")
+
+
+def stopped() -> Event:
+    data = {"message": "the relay ends as it was asked to", "until": None, "url": None, "figures": None}
+    return Event.of("system.relay.stopped.v1", source="system://a", key=["stopped", "1"], subject="relay",
+                    time=time.time(), data=data, words=[])  # fmt: skip
 
 
 def heartbeat(number: int, *, late_s: int | None, interval_s: int = 3600) -> Event:

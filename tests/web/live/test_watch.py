@@ -32,13 +32,19 @@ def beat(position: int, relay: str, *sources: str, at: float = NOW, late_s: int 
 
 
 def status(position: int, state: str, **members: Any) -> Row:
+    return status_of("hg", position, state, **members)
+
+
+def status_of(service: str, position: int, state: str, **members: Any) -> Row:
     data = {"message": None, "until": None, "url": None, "figures": None, **members}
-    return row(position, f"system.hg.{state}.v1", data)
+    return row(position, f"system.{service}.{state}.v1", data)
 
 
-def push(position: int, epoch: str, sequence: int, **members: Any) -> Row:
-    numbers = {"epoch": epoch, "sequence": f"{sequence:020}"}
-    return row(position, "hg.push.v1", {}, source=HG, **numbers, **members)
+def push(
+    position: int, epoch: str, sequence: int, *, at: float = NOW, source: str = HG, replayed: bool | None = None
+) -> Row:
+    numbers = {"epoch": epoch, "sequence": f"{sequence:020}"} | ({} if replayed is None else {"replayed": replayed})
+    return row(position, "hg.push.v1", {}, source=source, at=at, **numbers)
 
 
 def test_the_last_heartbeat_of_each_relay_counts_with_the_source_that_is_latest() -> None:
@@ -61,6 +67,30 @@ def test_a_relay_that_moved_is_not_missed_and_one_that_was_taken_away_is_forgott
     assert [each["source"] for each in watch.beats()] == ["system://gone", "system://new"]
     now[0] = NOW + FORGOTTEN_SECONDS + 1
     assert [each["source"] for each in watch.beats()] == ["system://new"]
+
+
+def test_a_relay_that_reported_that_it_stopped_is_not_missed_until_it_beats_again() -> None:
+    now = [NOW + 200]
+    watch = Watch(lambda: now[0])
+    stopped = status_of("relay", 3, "stopped", message="the relay ends as it was asked to")
+    watch.apply([beat(1, "system://a", HG), beat(2, "system://b", CI), stopped])
+    assert [each["source"] for each in watch.beats()] == ["system://b"]
+    watch.apply([beat(4, "system://a", HG, at=NOW + 100)])
+    assert [each["source"] for each in watch.beats()] == ["system://b", "system://a"]
+
+
+def test_a_silent_relay_is_missed_for_the_sources_of_which_nothing_came_since() -> None:
+    now = [NOW + 95]
+    watch = Watch(lambda: now[0])
+    watch.apply([beat(1, "system://a", HG, CI), push(2, "e1", 1, at=NOW + 60)])
+    missed = lambda: [(each["names"], each["ago_s"]) for each in watch.beats()]  # noqa: E731
+    assert missed() == [(f"{CI} and 1 more", 35.0)]
+    # One that a push started publishes them now.
+    now[0] = NOW + 200
+    watch.apply([push(3, "e1", 2, at=NOW + 150)])
+    assert missed() == [(CI, 200.0)]
+    watch.apply([push(4, "e1", 1, at=NOW + 190, source=CI)])
+    assert missed() == []
 
 
 def test_a_service_that_is_down_has_a_banner_until_it_is_up() -> None:
@@ -104,7 +134,7 @@ class OtherLog:
 
 
 def test_what_a_log_has_is_read_at_the_start_and_a_new_log_is_followed_from_its_beginning() -> None:
-    log = OtherLog([push(1, "e1", 1), beat(2, "system://a", HG, at=NOW - 60)])
+    log = OtherLog([push(1, "e1", 1, at=NOW - 60), beat(2, "system://a", HG, at=NOW - 60)])
     watch = Watch(lambda: NOW, log)
     watch.start()
     assert [each["ago_s"] for each in watch.beats()] == [60.0]

@@ -25,13 +25,18 @@ FORGOTTEN_SECONDS = 86_400.0
 #: So many silent intervals mean that a relay is down.
 SILENT_BEATS = 3
 HEARTBEAT = ".heartbeat.v1"
+#: The last word of a relay that ends as it was asked to.
+STOPPED = "system.relay.stopped.v1"
 _CLOCK = slice(11, 19)
 
 logger = logging.getLogger(__name__)
 
 
 class BeatDoc(TypedDict):
-    """The last heartbeat of a relay: `names` are its sources in words, `worst` is the one that is latest."""
+    """The last heartbeat of a relay: `names` are its sources in words, `worst` is the one that is latest.
+
+    `ago_s` is since it was heard, or anything of the sources that are named.
+    """
 
     source: str
     names: str
@@ -49,11 +54,18 @@ class GapDoc(TypedDict):
     text: str
 
 
+class _Last(NamedTuple):
+    """The last number of a source, and when it came."""
+
+    epoch: str
+    number: int
+    at: float
+
+
 class _Beat(NamedTuple):
     at: float
     interval_s: int
     sources: frozenset[str]
-    names: str
     late_s: int
     worst: str
     waiting: int
@@ -79,7 +91,7 @@ class Watch:
         self._token = ""
         self._beats: dict[str, _Beat] = {}
         self._banners: dict[str, BannerDoc] = {}
-        self._last: dict[str, tuple[str, int]] = {}
+        self._last: dict[str, _Last] = {}
         self._gaps: OrderedDict[int, GapDoc] = OrderedDict()
         self._position = 0
         self._newest_at: float | None = None
@@ -126,15 +138,15 @@ class Watch:
             return
         number = int(sequence)
         before = self._last.get(row.source)
-        if before is not None and before[0] != epoch:
+        if before is not None and before.epoch != epoch:
             text = f"{row.source} began again at {number:,} at {str(event['time'])[_CLOCK]}."
             self._gaps[row.position] = {"name": "New numbering", "text": shown(text)}
-        elif before is not None and number > before[1] + 1:
-            lost = count(number - before[1] - 1, "event")
-            text = f"{lost} of {row.source} between {before[1]:,} and {number:,} will not come here."
+        elif before is not None and number > before.number + 1:
+            lost = count(number - before.number - 1, "event")
+            text = f"{lost} of {row.source} between {before.number:,} and {number:,} will not come here."
             self._gaps[row.position] = {"name": "Gap", "text": shown(text)}
-        if before is None or before[0] != epoch or number > before[1]:
-            self._last[row.source] = epoch, number
+        if before is None or before.epoch != epoch or number > before.number:
+            self._last[row.source] = _Last(epoch, number, row.at)
         while len(self._gaps) > GAPS_MAX:
             self._gaps.popitem(last=False)
 
@@ -144,6 +156,10 @@ class Watch:
             if known is None or known.at <= row.at:
                 self._beats[row.source] = _beat(row, event["data"])
             return
+        if row.type == STOPPED:
+            # Its silence was announced. Another relay of that machine, with the same source, soon beats again.
+            self._beats.pop(row.source, None)
+            return
         banner = banner_of_event(row.type, event, Links())
         if banner is not None:
             self._banners.pop(banner["about"], None)
@@ -151,24 +167,38 @@ class Watch:
                 self._banners[banner["about"]] = banner
 
     def beats(self) -> list[BeatDoc]:
-        """Return the last heartbeat of each relay whose sources no other one serves now."""
+        """Return the last heartbeat of each relay that has sources of which nothing came in another way since."""
         now = self._clock()
         self._beats = {source: beat for source, beat in self._beats.items() if now - beat.at < FORGOTTEN_SECONDS}
-        fresh = [beat for beat in self._beats.values() if now - beat.at <= SILENT_BEATS * beat.interval_s]
+        fresh = [beat for beat in self._beats.values() if now < _silent_at(beat)]
         served = frozenset().union(*(beat.sources for beat in fresh))
-        return [
-            {
-                "source": source,
-                "names": beat.names,
-                "ago_s": round(max(0.0, now - beat.at), 1),
-                "interval_s": beat.interval_s,
-                "late_s": beat.late_s,
-                "worst": beat.worst,
-                "waiting": beat.waiting,
-            }
-            for source, beat in self._beats.items()
-            if beat in fresh or not beat.sources or not beat.sources <= served
-        ]
+        found: list[BeatDoc] = []
+        for source, beat in self._beats.items():
+            missed = beat.sources if now < _silent_at(beat) else self._missed(beat) - served
+            if missed or not beat.sources:
+                found.append(self._document(source, beat, sorted(missed), now))
+        return found
+
+    def _missed(self, beat: _Beat) -> frozenset[str]:
+        """Return the sources of which nothing came since this relay is silent, as by a relay that a push starts."""
+        return frozenset(each for each in beat.sources if self._came_at(each) < _silent_at(beat))
+
+    def _came_at(self, source: str) -> float:
+        last = self._last.get(source)
+        return last.at if last is not None else 0.0
+
+    def _document(self, source: str, beat: _Beat, names: Sequence[str], now: float) -> BeatDoc:
+        heard_at = max([beat.at, *map(self._came_at, names)])
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        return {
+            "source": source,
+            "names": shown(names[0] + more if names else source),
+            "ago_s": round(max(0.0, now - heard_at), 1),
+            "interval_s": beat.interval_s,
+            "late_s": beat.late_s,
+            "worst": beat.worst,
+            "waiting": beat.waiting,
+        }
 
     def last_s(self) -> float | None:
         """Return how long ago the newest event came that is no heartbeat; None if there is none."""
@@ -183,15 +213,17 @@ class Watch:
         return list(self._banners.values())
 
 
+def _silent_at(beat: _Beat) -> float:
+    return beat.at + SILENT_BEATS * beat.interval_s
+
+
 def _beat(row: Row, data: Mapping[str, Any]) -> _Beat:
     sources = {str(each["source"]): each for each in data["sources"]}
-    names = sorted(sources)
     worst = max(sources.values(), key=lambda each: each["oldest_age_s"] or -1, default=None)
     return _Beat(
         at=row.at,
         interval_s=max(1, int(data["interval_s"])),
-        sources=frozenset(names),
-        names=shown(names[0] + (f" and {len(names) - 1} more" if names[1:] else "") if names else row.source),
+        sources=frozenset(sources),
         late_s=int(data["oldest_age_s"] or 0),
         worst=shown(str(worst["source"]) if worst else row.source),
         waiting=int((worst or data)["pending"]),

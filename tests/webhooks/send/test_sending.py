@@ -102,6 +102,43 @@ def test_a_receiver_that_fails_for_a_while_loses_nothing_and_no_order(rig: Rig, 
     assert other.got == sent
 
 
+@pytest.mark.parametrize("between", ["a resume", "a success"])
+def test_a_receiver_that_refuses_all_that_was_refused_before_is_failing_after_a_resume_or_a_success(
+    rig: Rig, between: str
+) -> None:
+    room = rig.hook("room")
+    room.answers = lambda *_: REFUSED
+    rig.start()
+    for source in ("a", "b", "c", "d"):
+        rig.publish(source=source)
+    rig.wait_until(lambda: rig.figures("room").set_aside == 4)
+    assert rig.standing("room").failing_since is not None
+    if between == "a success":
+        room.answers = lambda *_: None
+        rig.publish(source="e")
+    else:
+        rig.resume("room")
+    rig.wait_until(lambda: rig.standing("room").failing_since is None and rig.figures("room").waiting == 0)
+    room.answers = lambda *_: REFUSED
+    assert rig.queues.bring_back("room") == 4
+    rig.wait_until(lambda: rig.figures("room").set_aside == 4 and rig.figures("room").waiting == 0)
+    assert rig.standing("room").failing_since is not None
+
+
+def test_one_event_that_is_sent_again_and_again_and_refused_each_time_makes_no_hook_fail(rig: Rig) -> None:
+    room = rig.hook("room")
+    room.answers = lambda *_: REFUSED
+    rig.start()
+    rig.publish()
+    for _ in range(4):
+        rig.wait_until(lambda: rig.figures("room").set_aside == 1 and rig.figures("room").waiting == 0)
+        assert rig.standing("room").failing_since is None
+        assert rig.queues.bring_back("room") == 1
+    rig.wait_until(lambda: rig.figures("room").set_aside == 1)
+    (row,) = [each for each in rig.store.troubles.of("room").values() if each.kind == "events-row"]
+    assert row.tries == 1
+
+
 def test_one_refused_event_in_ten_is_set_aside_and_the_rest_flows_on(rig: Rig) -> None:
     room, other = rig.hook("room"), rig.hook("other")
 

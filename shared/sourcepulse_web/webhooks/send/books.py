@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Standing, State
-from sourcepulse_web.webhooks.send.judge import FAULT, HOOK, Change, News, Report, Situation, judge
+from sourcepulse_web.webhooks.send.judge import FAULT, HOOK, REFUSED_ROW, Change, News, Report, Situation, judge
 from sourcepulse_web.webhooks.send.line import Line, is_same_receiver
 from sourcepulse_web.webhooks.send.lines import Parts
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
@@ -246,7 +246,6 @@ class Books:
             return Change(outcome=outcome_of(result.answer.status), standing=was, next_at=now)
         event = result.job.event
         is_refused = outcome_of(result.answer.status) is Outcome.REFUSED
-        former = self._parts.store.attempts.of_event(event.source, event.id, line.name) if is_refused else []
         situation = Situation(
             position=event.position,
             standing=was,
@@ -255,9 +254,18 @@ class Books:
             schedule=self._parts.schedule,
             now=now,
             jitter=self._parts.jitter(),
-            was_refused=any(each.outcome == Outcome.REFUSED for each in former),
+            was_refused=is_refused and self._was_refused(line, event),
+            sent_at=result.at,
         )
         return judge(result.answer, situation)
+
+    def _was_refused(self, line: Line, event: Held) -> bool:
+        """Return whether an event was refused since the row of refused events began; what was before says nothing."""
+        row = line.troubles.get(REFUSED_ROW)
+        if row is None:
+            return False
+        attempts = self._parts.store.attempts.of_event(event.source, event.id, line.name)
+        return any(each.outcome == Outcome.REFUSED and each.at >= row.first_at for each in attempts)
 
     def _checked(self, line: Line, result: Checked, was: Standing, now: float) -> Change:
         if result.verdict is None:

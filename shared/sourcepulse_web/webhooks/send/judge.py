@@ -30,7 +30,8 @@ from sourcepulse_web.webhooks.store.records import Trouble
 HOOK = 0
 #: Where they have the row of tries without success in between, of any event and kind, by which a hook is parked.
 ROW = -1
-#: Where they have how many different events were refused since the last success, however long that is ago.
+#: Where they have how many different events were refused since the last success, however long that is ago, or since the
+#: owner resumed the hook; it begins when the first of them was POSTed.
 REFUSED_ROW = -2
 #: By how much an event that is set aside, with none accepted since the one before, lowers what is sure of its receiver,
 #: and what is sure at most. One that begins to refuse everything, with a status that it used for some events before, so
@@ -89,8 +90,10 @@ class Situation:
     schedule: Schedule
     now: float
     jitter: float
-    #: Whether the event was refused before, also if it was set aside and asked for again since.
+    #: Whether the event was refused before in the row of refused events, also if it was set aside since.
     was_refused: bool = False
+    #: When the POST began, in seconds since 1970; None for `now`.
+    sent_at: float | None = None
 
     @property
     def failures(self) -> int:
@@ -109,7 +112,9 @@ class Situation:
         """Return the row of events that were refused without success in between, with this one."""
         former = self.troubles.get(REFUSED_ROW)
         if former is None:
-            return Trouble(1, self.now, self.now, status, EVENTS_IN_A_ROW)
+            # As the attempt is recorded, so that a later attempt for this event finds it within the row.
+            began_at = self.now if self.sent_at is None else self.sent_at
+            return Trouble(1, began_at, self.now, status, EVENTS_IN_A_ROW)
         return former._replace(tries=former.tries + (not self.was_refused), next_at=self.now, status=status)
 
     def is_parked(self, row: Trouble) -> bool:

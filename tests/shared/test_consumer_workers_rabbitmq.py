@@ -17,6 +17,7 @@ from sourcepulse.brokers import open_publisher
 from sourcepulse.brokers.url import BrokerUrl
 from support.brokers.embedded_log import as_message, push_event, wait_until
 from support.brokers.proxy import Proxy
+from support.brokers.rabbit_admin import messages
 from support.brokers.rabbitmq import RabbitNode
 
 #: The broker ends a connection that is silent for twice as long.
@@ -42,15 +43,6 @@ def publish(node: RabbitNode, events: list[Event]) -> None:
     publisher.close()
 
 
-def waiting(node: RabbitNode, queue: str) -> int:
-    """Return how many messages a queue holds, delivered or not."""
-    for line in node.control("list_queues", "-q", "-p", "pulse", "name", "messages").splitlines():
-        name, _, count = line.partition("\t")
-        if name == queue:
-            return int(count)
-    return 0
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_callback_longer_than_the_heartbeat_keeps_its_connection(rabbitmq: RabbitNode, workers: int) -> None:
     queue = f"long-{workers}"
@@ -68,7 +60,7 @@ def test_a_callback_longer_than_the_heartbeat_keeps_its_connection(rabbitmq: Rab
         consumer.run(callback, workers=workers)
         assert done == [1, 2]
         assert (consumer.stats.reconnects, consumer.stats.repeats) == (0, 0)
-    assert waiting(rabbitmq, queue) == 0
+    assert messages(rabbitmq, queue) == 0
 
 
 def test_what_is_in_progress_when_the_connection_is_cut_is_handled_once_and_acknowledged(rabbitmq: RabbitNode) -> None:
@@ -93,9 +85,9 @@ def test_what_is_in_progress_when_the_connection_is_cut_is_handled_once_and_ackn
         publish(rabbitmq, [push_event(6, source=sources[0])])
         wait_until(lambda: consumer.stats.reconnects == 1 and consumer.stats.repeats == 2)
         assert sorted(begun) == [(source, 1) for source in sources]
-        assert waiting(rabbitmq, "cut") == 11
+        assert messages(rabbitmq, "cut") == 11
         go_on.set()
-        wait_until(lambda: waiting(rabbitmq, "cut") == 0)
+        wait_until(lambda: messages(rabbitmq, "cut") == 0)
         consumer.stop()
         running.join(LIMIT_SECONDS)
         assert not running.is_alive()
@@ -127,4 +119,4 @@ def test_asyncio_gets_each_event_once_over_a_lost_connection(rabbitmq: RabbitNod
 
     with Proxy(port) as proxy:
         assert asyncio.run(main()) == [1, 2, 3, 4, 5, 6]
-    wait_until(lambda: waiting(rabbitmq, "asyncio") == 0)
+    wait_until(lambda: messages(rabbitmq, "asyncio") == 0)

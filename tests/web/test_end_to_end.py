@@ -17,7 +17,8 @@ from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.brokers.url import BrokerUrl
 from support.brokers.embedded_log import as_message, wait_until
 from support.brokers.messages import unique
-from support.brokers.rabbitmq import ADMIN, VHOST, RabbitNode
+from support.brokers.rabbit_admin import close_all_connections
+from support.brokers.rabbitmq import ADMIN, RabbitNode
 from support.buildbot.masters import Master, make_template, require_buildbot
 from support.hg.sites import VENV_HG, Site
 from support.streams.relays import relays
@@ -129,7 +130,7 @@ def test_a_real_push_and_a_real_build_are_shown_at_once_and_survive_restarts(
         chain.gateway.kill()
         third = chain.push("Bug 1240 - while the gateway is away")
         chain.gateway.start()
-        rabbitmq.control("close_all_connections", "--vhost", VHOST, "test")
+        close_all_connections(rabbitmq)
         fourth = chain.push("Bug 1250 - after a cut connection")
         for page, places in ((live, ".row"), (board, "#list .p")):
             expect(page.locator(places)).to_have_count(4, timeout=LIMIT_MS)

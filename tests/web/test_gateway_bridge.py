@@ -25,6 +25,7 @@ from sourcepulse.testing import system_event
 from support.brokers.activemq import ActiveMqNode
 from support.brokers.embedded_log import wait_until
 from support.brokers.messages import unique
+from support.brokers.rabbit_admin import close_all_connections
 from support.brokers.rabbitmq import ADMIN, VHOST, RabbitNode
 from support.events.heartbeats import heartbeat
 from support.promtool import check_metrics
@@ -103,7 +104,7 @@ def test_kills_of_the_gateway_and_cut_connections_lose_and_double_nothing(
     gateway = bridged(make_gateway, rabbitmq.url(), exchange)
 
     def cut() -> None:
-        rabbitmq.control("close_all_connections", "--vhost", VHOST, "test")
+        close_all_connections(rabbitmq)
 
     survive_kills(gateway, exchange, rabbitmq.url(), messages=200, kills=2, between=cut)
 
@@ -318,11 +319,11 @@ def test_a_queue_that_was_deleted_is_counted_and_named_also_while_the_gateway_wa
     expect(gateway, exchange, events(0, 3))
     assert interruptions(gateway) == 0
     queue = gateway.option("--queue")
-    rabbitmq.control("delete_queue", queue, "--vhost", VHOST)
+    rabbitmq.delete("queues", VHOST, queue)
     wait_until(lambda: interruptions(gateway) == 1, ARRIVAL_LIMIT_SECONDS)
     wait_until(lambda: "events before that may be missing" in gateway.get("/ready").text, ARRIVAL_LIMIT_SECONDS)
     gateway.stop()
-    rabbitmq.control("delete_queue", queue, "--vhost", VHOST)
+    rabbitmq.delete("queues", VHOST, queue)
     gateway.start()
     wait_until(lambda: interruptions(gateway) == 1, ARRIVAL_LIMIT_SECONDS)
     gateway.restart()

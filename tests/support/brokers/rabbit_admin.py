@@ -34,6 +34,14 @@ def bindings(node: RabbitNode, queue: str, vhost: str = VHOST) -> set[str]:
     return set(node.evaluate_json(keys))
 
 
+def messages(node: RabbitNode, queue: str, vhost: str = VHOST) -> int:
+    """Return how many messages a queue holds, delivered or not, as `list_queues messages` does; 0 where it is not."""
+    infos = f"rabbit_amqqueue:info_all({binary(vhost)}, [name, messages])"
+    place = "{resource, _, queue, Name}"
+    counts = f"[Count || [{{name, {place}}}, {{messages, Count}}] <- {infos}, Name == {binary(queue)}]"
+    return sum(node.evaluate_json(counts))
+
+
 def channels(node: RabbitNode) -> list[int]:
     """Return the numbers of all open channels, as `list_channels number` does."""
     found: list[int] = node.evaluate_json("[Number || [{number, Number}] <- rabbit_channel:info_all([number])]")

@@ -268,7 +268,8 @@ def test_an_outbox_that_is_missing_damaged_or_locked_is_named_and_repaired(tmp_p
         missing = looked_at(path)
         assert missing.bad == ["SP110"]
         paste(*missing.repair("SP110"))
-        assert looked_at(path).bad == ["SP401"]
+        # Nothing waits, and who has no pushes is asked for a relay.
+        assert looked_at(path).bad == ["SP402"]
     damaged = tmp_path / "damaged.db"
     damaged.write_bytes(outbox.read_bytes()[:100] + b"x" * 5000)
     found = looked_at(damaged)
@@ -285,6 +286,21 @@ def test_an_outbox_that_is_missing_damaged_or_locked_is_named_and_repaired(tmp_p
         assert str(os.getpid()) in shown
         assert str(stranger.pid) not in shown
     assert looked_at(outbox).bad == ["SP401"]
+
+
+def test_no_command_of_a_repair_ends_in_a_space_where_the_settings_need_no_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'outbox = "{tmp_path}/o.db"\nbroker = "file://{tmp_path}/log.db"\n')
+    monkeypatch.setenv("SOURCEPULSE_CONFIG", str(config))
+    missing = examine().repair("SP110")
+    assert missing[-1].endswith("relay --once")
+    paste(*missing)
+    found = examine()
+    assert found.bad == ["SP402"]
+    (start,) = found.repair("SP402")
+    assert start.endswith("relay")
 
 
 def test_what_the_outbox_records_of_troubles_is_reported(tmp_path: Path, settings: Path, outbox: Path) -> None:

@@ -35,7 +35,9 @@ class Entry:
         """Return the commands with these values, quoted for a shell; one whose value is None is left out."""
         quoted = {name: value if isinstance(value, Words) else _quoted(value) for name, value in values.items()}
         left_out = {name for name, value in values.items() if value is None}
-        return tuple(command.format_map(quoted) for command in self.repair if not _names(command) & left_out)
+        wanted = [command for command in self.repair if not _names(command) & left_out]
+        # Options may be none.
+        return tuple(command.format_map(quoted).rstrip() for command in wanted)
 
     def names(self) -> set[str]:
         """Return the names of the values that the commands and the advice need."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxForeignError, OutboxLockedError
+from sourcepulse.events.event import PUBLIC
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.outbox.files import is_locked, lock_file
@@ -53,7 +54,7 @@ def _outbox(situation: Situation, path: Path) -> Iterator[Finding]:
     try:
         path.stat()
     except FileNotFoundError:
-        yield _missing(path)
+        yield _missing(situation, path)
         return
     except PermissionError:
         yield _closed_to_us(situation, path, "this user may not enter a folder on the way to it")
@@ -156,15 +157,17 @@ def _is_locked_for_long(lock: Path) -> bool:
     return False
 
 
-def _missing(path: Path) -> Finding:
+def _missing(situation: Situation, path: Path) -> Finding:
     """Return the finding for an outbox that is not there; its folder may be missing as well."""
     folder = path.parent
+    # Without a broker there is nowhere to publish to, which is a finding of its own.
+    options = situation.options() if PUBLIC in situation.places else None
     if folder.is_dir():
-        return warning("SP110", path, "the file does not exist", outbox=path, folder=None)
+        return warning("SP110", path, "the file does not exist", outbox=path, folder=None, options=options)
     owner = next((name for name in _SERVICE_USERS if _exists(pwd.getpwnam, name)), _user(os.geteuid()))
     group = next((name for name in _SHARING_GROUPS if _exists(grp.getgrnam, name)), owner)
     found = f"its folder {folder} does not exist either"
-    return warning("SP110", path, found, outbox=path, folder=folder, user=owner, group=group)
+    return warning("SP110", path, found, outbox=path, folder=folder, user=owner, group=group, options=options)
 
 
 def _closed_to_us(situation: Situation, path: Path, found: str) -> Finding:

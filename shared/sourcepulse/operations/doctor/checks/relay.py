@@ -73,7 +73,7 @@ def _running(situation: Situation, state: OutboxState) -> Iterator[Finding]:
     elif age is not None and (age > WAITING_LONG_SECONDS or not is_on_demand(str(path))):
         yield broken("SP401", path, f"no relay runs{waits}", start=start)
     elif not is_on_demand(str(path)):
-        yield warning("SP402", path, "no relay runs, and no push starts one; nothing is pending", start=start)
+        yield warning("SP402", path, "no relay runs, and no push has started one; nothing is pending", start=start)
 
 
 def _lock_holder(situation: Situation, state: OutboxState) -> Iterator[Finding]:

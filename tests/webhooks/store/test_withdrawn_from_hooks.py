@@ -16,7 +16,7 @@ import pytest
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import CONTENT_TYPE, encode
 from sourcepulse_web.webhooks.hook import Attempt
-from sourcepulse_web.webhooks.store.attempts import BLANKED
+from sourcepulse_web.webhooks.store.attempts import BLANKED, BLANKED_TEXT
 from sourcepulse_web.webhooks.store.forgetting import Forgetting
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Held
@@ -25,6 +25,8 @@ from support.events.bugzilla_events import Site, withheld
 from support.webhooks.log import EXCHANGE, again, all_of, hook, positions, send
 
 SECRET = "the-quick-brown-secret"
+REFUSED = "the receiver answered 422"
+REFUSED_BLANKED = f"{REFUSED}; {BLANKED_TEXT}"
 HOOK = hook("chat-room", "bugzilla.#", "system.#")
 NAME = HOOK.name
 NOW = time.time()
@@ -49,7 +51,7 @@ def refused(held: Held, text: str = SECRET, number: int = 422) -> Attempt:
     return Attempt(
         hook=NAME, at=NOW, position=held.position, webhook_id=f"msg_{held.id}", source=held.source, id=held.id,
         type=held.type, routing_key=held.routing_key, tries=1, outcome="refused", status=number,
-        reason=f"it answered {text}", took_s=0.1, headers=f"x-echo: {text}", excerpt=f"cannot read {text}",
+        reason=f"the receiver answered {number}", took_s=0.1, headers=f"x-echo: {text}", excerpt=f"cannot read {text}",
     )  # fmt: skip
 
 
@@ -119,7 +121,7 @@ def test_the_attempts_of_a_hidden_bug_hold_no_byte_of_it(tmp_path: Path, store: 
     assert readable_in(tmp_path) == []
     texts = [(each.reason, each.headers, each.excerpt) for each in store.attempts.of_hook(NAME, 10)]
     blank = (BLANKED, "", "")
-    assert texts == [blank, blank, ("it answered public", "x-echo: public", "cannot read public"), blank]
+    assert texts == [blank, blank, (REFUSED, "x-echo: public", "cannot read public"), blank]
 
 
 def test_a_hidden_bug_is_not_named_by_the_answers_about_other_bugs(
@@ -131,10 +133,34 @@ def test_a_hidden_bug_is_not_named_by_the_answers_about_other_bugs(
     store.attempts.record([refused(first, '"depends_on":[777001]'), refused(second, "1777001")])
     send(tmp_path, site.bug_hidden(777_001))
     assert Forgetting(store, queues).turn(NOW) == 1
-    assert [each.reason for each in store.attempts.of_hook(NAME, 10)] == ["it answered 1777001", BLANKED]
+    texts = [(each.reason, each.headers, each.excerpt) for each in store.attempts.of_hook(NAME, 10)]
+    assert texts == [(REFUSED, "x-echo: 1777001", "cannot read 1777001"), (REFUSED_BLANKED, "", "")]
+    assert readable_in(tmp_path, "[777001]") == []
     loaded = queues.load(first.position)
     assert loaded is not None
     assert b"777001" not in loaded.body
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_hidden_bug_with_a_small_number_blanks_no_answer_that_has_it_only_in_its_date_length_or_status(
+    tmp_path: Path, store: HookStore, queues: HookQueues, is_before: bool
+) -> None:
+    site = Site()
+    send(tmp_path, site.changed(79, "public"), site.changed(80, "public"))
+    first, second = all_of(queues, NAME)
+    headers = "Date: Mon, 30 Nov 2026 07:05:58 GMT\ncontent-length: 30"
+    plain = replace(refused(first, number=404), headers=headers, excerpt="wrong signature")
+    naming = replace(refused(second, number=404), headers=f"{headers}\nx-bug: 30", excerpt="")
+    if is_before:
+        store.attempts.record([plain, naming])
+    send(tmp_path, site.bug_hidden(30), site.bug_hidden(404))
+    assert Forgetting(store, queues).turn(NOW) == int(is_before)
+    if not is_before:
+        store.attempts.record([plain, naming])
+    second_kept, first_kept = store.attempts.of_hook(NAME, 10)
+    assert first_kept == replace(plain, number=first_kept.number)
+    assert (second_kept.status, second_kept.headers, second_kept.excerpt) == (404, "", "")
+    assert second_kept.reason == f"the receiver answered 404; {BLANKED_TEXT}"
 
 
 def test_an_answer_that_names_a_hidden_bug_and_is_recorded_afterwards_is_blanked_for_a_week(
@@ -148,11 +174,11 @@ def test_an_answer_that_names_a_hidden_bug_and_is_recorded_afterwards_is_blanked
     elsewhere = replace(refused(first, "no link to 777001"), source="bugzilla://elsewhere")
     store.attempts.record([refused(first, "no link to 777001"), refused(second, "1777001, not 7770010"), elsewhere])
     of_hook = store.attempts.of_hook(NAME, 10)
-    assert [each.reason for each in of_hook] == [elsewhere.reason, "it answered 1777001, not 7770010", BLANKED]
+    assert [each.reason for each in of_hook] == [REFUSED, REFUSED, REFUSED_BLANKED]
     assert (of_hook[2].headers, of_hook[2].excerpt) == ("", "")
     store.trim(NOW + 8 * 86_400)
     store.attempts.record([refused(first, "no link to 777001")])
-    assert [each.reason for each in store.attempts.of_hook(NAME, 1)] == ["it answered no link to 777001"]
+    assert [each.excerpt for each in store.attempts.of_hook(NAME, 1)] == ["cannot read no link to 777001"]
 
 
 def test_a_withdrawal_that_was_not_seen_is_obeyed_at_the_next_start_and_in_another_log(

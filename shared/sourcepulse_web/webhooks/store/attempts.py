@@ -29,6 +29,10 @@ TRIM_LIMIT_SECONDS = 0.25
 DELIVERED = "delivered"
 #: What is in place of a text about a withdrawn event.
 BLANKED = "the event was withdrawn"
+#: What is behind our reason where the event is public, and the answer to it has the number of a hidden bug.
+BLANKED_TEXT = "its text is not kept, because it may name what is hidden"
+#: Headers with numbers that no receiver repeats from an event; a bug 30 is not named by each answer of the 30th.
+NUMBERED_HEADERS = ("date:", "content-length:")
 
 _NUMBER = re.compile("[0-9]+")
 _COLUMNS = ", ".join(
@@ -155,23 +159,20 @@ class Attempts:
     def forget_number(self, source: str, number: str, now: float) -> int:
         """Blank what receivers answered to events of a source that names a number; also of attempts that come later.
 
-        Returns how many attempts were blanked.
+        Their reasons stay, because they quote no receiver. Returns how many attempts were blanked.
         """
         with self._file.write(durable=False) as db:
             db.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (_hash_of_number(source, number), now))
             found = [
-                row[0]
-                for row in db.execute(
+                (_reason_without_text(reason), attempt)
+                for attempt, reason, headers, excerpt in db.execute(
                     "SELECT number, reason, headers, excerpt FROM attempts "
                     "WHERE (excerpt <> '' OR headers <> '') AND source = ?",
                     (source,),
                 )
-                if number in _numbers_in(row[1:])
+                if number in _numbers_in(headers, excerpt)
             ]
-            db.executemany(
-                "UPDATE attempts SET headers = '', excerpt = '', reason = ? WHERE number = ?",
-                [(BLANKED, each) for each in found],
-            )
+            db.executemany("UPDATE attempts SET headers = '', excerpt = '', reason = ? WHERE number = ?", found)
             if found:
                 db.execute("UPDATE keeper SET scrub = ?", (REWRITE,))
         self._file.scrub_if_due()
@@ -216,8 +217,10 @@ def write_attempts(db: Connection, attempts: Iterable[Attempt]) -> list[int]:
             continue
         event = hash_of(attempt.source, attempt.id)
         values: dict[str, Any] = {name: getattr(attempt, name) for name in _WRITTEN} | {"hook": hook}
-        if _is_forgotten(db, attempt, event):
+        if _has_any(db, [event]):
             values |= {"headers": "", "excerpt": "", "reason": BLANKED if attempt.reason else ""}
+        elif _names_hidden(db, attempt):
+            values |= {"headers": "", "excerpt": "", "reason": _reason_without_text(attempt.reason)}
         row = db.execute(
             _INSERT, (*values.values(), event, hash_of(attempt.id), hash_of(attempt.webhook_id))
         ).fetchone()
@@ -235,22 +238,26 @@ def write_attempts(db: Connection, attempts: Iterable[Attempt]) -> list[int]:
     return numbers
 
 
-def _is_forgotten(db: Connection, attempt: Attempt, event: int) -> bool:
-    """Return whether the event of an attempt was withdrawn, or what was answered names a bug that is hidden."""
-    hashes = [event]
-    if attempt.headers or attempt.excerpt:
-        texts = attempt.reason, attempt.headers, attempt.excerpt
-        hashes += [_hash_of_number(attempt.source, number) for number in _numbers_in(texts)]
-    return (
-        db.execute(
-            "SELECT 1 FROM forgotten WHERE event IN (SELECT value FROM json_each(?)) LIMIT 1", (json.dumps(hashes),)
-        ).fetchone()
-        is not None
-    )
+def _names_hidden(db: Connection, attempt: Attempt) -> bool:
+    """Return whether what was answered has the number of a bug that is hidden."""
+    numbers = _numbers_in(attempt.headers, attempt.excerpt)
+    return bool(numbers) and _has_any(db, [_hash_of_number(attempt.source, number) for number in numbers])
 
 
-def _numbers_in(texts: Iterable[str]) -> set[str]:
-    return {number for text in texts for number in _NUMBER.findall(text)}
+def _has_any(db: Connection, hashes: Sequence[int]) -> bool:
+    found = db.execute(
+        "SELECT 1 FROM forgotten WHERE event IN (SELECT value FROM json_each(?)) LIMIT 1", (json.dumps(hashes),)
+    ).fetchone()
+    return found is not None
+
+
+def _reason_without_text(reason: str) -> str:
+    return f"{reason}; {BLANKED_TEXT}" if reason else ""
+
+
+def _numbers_in(headers: str, excerpt: str) -> set[str]:
+    lines = [each for each in headers.split("\n") if not each.lower().startswith(NUMBERED_HEADERS)]
+    return {number for text in (*lines, excerpt) for number in _NUMBER.findall(text)}
 
 
 def _hash_of_number(source: str, number: str) -> int:

@@ -13,9 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from sourcepulse.brokers.file.upkeep import trim_now
+from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import CONTENT_TYPE, encode
+from sourcepulse_web.webhooks.desk.card import whole_json
+from sourcepulse_web.webhooks.desk.desk import Desk
 from sourcepulse_web.webhooks.hook import Attempt
+from sourcepulse_web.webhooks.send.upkeep import Upkeep
+from sourcepulse_web.webhooks.settings import WebhookSettings
 from sourcepulse_web.webhooks.store.attempts import BLANKED, BLANKED_TEXT
 from sourcepulse_web.webhooks.store.forgetting import Forgetting
 from sourcepulse_web.webhooks.store.queues import HookQueues
@@ -57,6 +63,12 @@ def refused(held: Held, text: str = SECRET, number: int = 422) -> Attempt:
 
 def readable_in(folder: Path, text: str = SECRET) -> list[str]:
     return [each.name for each in folder.iterdir() if each.is_file() and text.encode() in each.read_bytes()]
+
+
+def trim_later(folder: Path, store: HookStore, queues: HookQueues) -> None:
+    """Remove all events from the log, and then what the sender removes eight days later."""
+    trim_now(BrokerUrl(scheme="file", path=str(folder / "log.db")), keep_seconds=-60.0)
+    Upkeep(store, queues, lambda: NOW + 8 * 86_400, lambda: 0.0).trim()
 
 
 def test_an_event_that_is_hidden_while_it_is_leased_is_loaded_as_a_stand_in(tmp_path: Path, queues: HookQueues) -> None:
@@ -163,7 +175,7 @@ def test_a_hidden_bug_with_a_small_number_blanks_no_answer_that_has_it_only_in_i
     assert second_kept.reason == f"the receiver answered 404; {BLANKED_TEXT}"
 
 
-def test_an_answer_that_names_a_hidden_bug_and_is_recorded_afterwards_is_blanked_for_a_week(
+def test_an_answer_that_names_a_hidden_bug_and_is_recorded_afterwards_is_blanked_as_long_as_the_log_has_events(
     tmp_path: Path, store: HookStore, queues: HookQueues
 ) -> None:
     site = Site()
@@ -176,9 +188,29 @@ def test_an_answer_that_names_a_hidden_bug_and_is_recorded_afterwards_is_blanked
     of_hook = store.attempts.of_hook(NAME, 10)
     assert [each.reason for each in of_hook] == [REFUSED, REFUSED, REFUSED_BLANKED]
     assert (of_hook[2].headers, of_hook[2].excerpt) == ("", "")
-    store.trim(NOW + 8 * 86_400)
+    trim_later(tmp_path, store, queues)
     store.attempts.record([refused(first, "no link to 777001")])
     assert [each.excerpt for each in store.attempts.of_hook(NAME, 1)] == ["cannot read no link to 777001"]
+
+
+def test_what_bugzilla_hid_is_not_shown_again_as_long_as_the_log_has_it_or_it_is_set_aside(
+    tmp_path: Path, store: HookStore, queues: HookQueues
+) -> None:
+    site = Site()
+    send(tmp_path, site.changed(1, SECRET), site.changed(2, "public"))
+    hidden, _ = all_of(queues, NAME)
+    store.attempts.forget([(hidden.source, hidden.id)], time.time())
+    assert queues.set_aside(NAME, hidden.position, "refused")
+    desk = Desk(store, queues, WebhookSettings())
+    for _ in range(2):
+        Upkeep(store, queues, lambda: NOW + 8 * 86_400, lambda: 0.0).trim()
+        (event,) = whole_json(desk.show(NAME))["set_aside_events"]
+        assert event["event"]["state"] == "withdrawn"
+        # After the first round the log has it no longer, and it is still set aside.
+        trim_now(BrokerUrl(scheme="file", path=str(tmp_path / "log.db")), keep_seconds=-60.0)
+    assert queues.drop(NAME, queues.set_aside_list(NAME)[0].letter)
+    trim_later(tmp_path, store, queues)
+    assert store.attempts.forgotten([(hidden.source, hidden.id)]) == set()
 
 
 def test_a_withdrawal_that_was_not_seen_is_obeyed_at_the_next_start_and_in_another_log(
@@ -201,7 +233,7 @@ def test_a_withdrawal_that_was_not_seen_is_obeyed_at_the_next_start_and_in_anoth
         second.declare(HOOK)
         send(tmp_path / "second", changed, site.bug_hidden(1))
         other_held = Held(1, changed.source, changed.id, changed.type, changed.routing_key, NOW)
-        store.attempts.trim(NOW + 8 * 86_400)
+        store.attempts.trim_forgotten(NOW + 8 * 86_400, NOW + 8 * 86_400)
         store.attempts.record([refused(other_held)])
         assert store.standing(NAME).interrupted_at is None
         assert Forgetting(store, second).turn(NOW) == 1

@@ -18,6 +18,8 @@ TRIM_SECONDS = 60.0
 TRIM_AGAIN_SECONDS = 1.0
 #: How soon what a receiver answered to a withdrawn event is blanked.
 FORGET_SECONDS = 1.0
+#: The time between two removals of what is known of hidden events; all that is set aside is read for it.
+TRIM_FORGOTTEN_SECONDS = 3_600.0
 #: A queue without a hook is removed so long after its last use; a hook that is just being added may have one.
 UNUSED_SECONDS = 3_600.0
 
@@ -33,7 +35,7 @@ class Upkeep:
         self._forgetting = Forgetting(store, queues)
         self._clock = clock
         self._monotonic = monotonic
-        self._touch_at = self._trim_at = self._forget_at = float("-inf")
+        self._touch_at = self._trim_at = self._forget_at = self._trim_forgotten_at = float("-inf")
 
     def touch(self) -> None:
         """Show that the sender is at work, and where it is woken."""
@@ -55,6 +57,9 @@ class Upkeep:
             if self._store.trim(self._clock()):
                 self._trim_at = self._monotonic() + TRIM_AGAIN_SECONDS
             self._remove_left_queues()
+        if self._monotonic() >= self._trim_forgotten_at:
+            self._trim_forgotten_at = self._monotonic() + TRIM_FORGOTTEN_SECONDS
+            self._store.attempts.trim_forgotten(self._clock(), self._queues.oldest_at())
 
     def bind(self, lines: Iterable[Line]) -> None:
         """Bind the queues to the topics that their hooks have: a kill between the two files leaves the former ones."""

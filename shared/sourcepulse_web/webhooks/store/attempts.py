@@ -188,13 +188,20 @@ class Attempts:
             ).fetchall()
         return {hashes[event] for (event,) in rows}
 
+    def trim_forgotten(self, now: float, oldest_at: float) -> None:
+        """Remove what is known of events that neither an attempt nor the log can show any more.
+
+        `oldest_at` is when the oldest event was appended that the log has, also among those that are set aside.
+        """
+        with self._file.write(durable=False) as db:
+            db.execute("DELETE FROM forgotten WHERE at < ?", (min(oldest_at, now - KEEP_SECONDS),))
+
     def trim(self, now: float) -> int:
         """Remove attempts that are too old or too many, in small steps, and return how many."""
         removed = 0
         until = time.monotonic() + TRIM_LIMIT_SECONDS
         while True:
             with self._file.write(durable=False) as db:
-                db.execute("DELETE FROM forgotten WHERE at < ?", (now - KEEP_SECONDS,))
                 db.execute("DELETE FROM hours WHERE hour <= ?", (int(now // HOUR_SECONDS) - HOURS,))
                 # Counted by the numbers, because counting rows would read the whole table.
                 count = db.execute(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
@@ -228,6 +229,13 @@ class HookQueues:
         """Return what waits for some hooks, by name, of one instant."""
         with self._log.read() as db:
             return self._counter.figures(db, names)
+
+    def oldest_at(self) -> float:
+        """Return when the oldest event was appended that the log has, also of those set aside; infinite without any."""
+        if not self.path.exists():
+            return inf
+        with self._log.read() as db:
+            return reading.oldest_at(db)
 
     def matches(self, topics: Sequence[str], since: float) -> Matches:
         """Return how many events since a time match one of the topics, among the last 200,000."""

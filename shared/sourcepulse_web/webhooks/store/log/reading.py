@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from math import inf
 from sqlite3 import Connection
 
 from sourcepulse.brokers.file.envelopes import bytes_of, is_stand_in, read_envelope
@@ -144,6 +145,14 @@ def letters_at(db: Connection, name: str, letters: Sequence[int]) -> Iterator[tu
             letter,
             Row(position, at, text_of(key), type_, source, subject, id_, text_of(content_type), raw, withdrawn),
         )
+
+
+def oldest_at(db: Connection) -> float:
+    """Return when the oldest event was appended that is there, also of those set aside; infinite without any."""
+    rows = db.execute(
+        "SELECT (SELECT at FROM messages ORDER BY position LIMIT 1) UNION ALL SELECT min(at) FROM dead_letters"
+    ).fetchall()
+    return min((at for (at,) in rows if at is not None), default=inf)
 
 
 def position_before(db: Connection, at: float, floor: int = 0) -> int:

@@ -16,7 +16,6 @@ from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_buildbot.live.used_secrets import read_names, write_names
 from sourcepulse_buildbot.recovery.mark import Mark, write_mark
-from sourcepulse_buildbot.recovery.search import PAGE_ROWS
 from support.buildbot.masters import Master
 from support.buildbot.oracle import assert_exact
 
@@ -25,6 +24,8 @@ SCOPE = "buildbot://ci"
 SECRET = "000000Z"
 STEPS = 10
 RESULTS = 100
+#: How many rows a search of the database reads at once; Buildbot itself is slow with requests of 200 codebases.
+PAGE_ROWS = 20
 #: More than the rows of a page: Buildbot counts a request once for each of its codebases.
 CODEBASES = PAGE_ROWS + 10
 #: So deep that a function that calls itself for each list would not come back.
@@ -32,6 +33,8 @@ DEPTH = 600
 
 CONFIG = """
 from buildbot.plugins import secrets
+from sourcepulse_buildbot.recovery import search
+search.PAGE_ROWS = {page_rows}
 from twisted.internet import defer
 from buildbot.secrets.providers.base import SecretProviderBase
 class Vault(SecretProviderBase):
@@ -127,7 +130,9 @@ def played(master_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     (folder / "secrets" / "pin").chmod(0o600)
 
     def config(outbox: str) -> str:
-        return CONFIG.format(secrets=folder / "secrets", outbox=outbox, steps=STEPS, results=RESULTS)
+        return CONFIG.format(
+            secrets=folder / "secrets", outbox=outbox, steps=STEPS, results=RESULTS, page_rows=PAGE_ROWS
+        )
 
     master = Master(master_template, folder / "master", config("outbox.db"), workers=2)
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -250,3 +251,21 @@ def test_an_emitted_event_and_a_rebound_outbox_that_no_relay_sends_are_named(
     assert main(["outbox", "rebind", "--outbox", str(outbox)]) == 0
     assert f"sourcepulse relay --once --outbox {outbox} --broker-file FILE" in caplog.text
     assert not failed.exists()
+
+
+@pytest.mark.parametrize("passes_file", [True, False])
+def test_the_command_for_what_waits_runs_as_it_is_printed_where_the_settings_name_a_broker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, passes_file: bool
+) -> None:
+    config = tmp_path / "my config.toml"
+    config.write_text(f'outbox = "{tmp_path}/o.db"\nbroker = "file://{tmp_path}/log.db"\n', encoding="utf-8")
+    given = ["--config", str(config)] if passes_file else []
+    if not passes_file:
+        monkeypatch.setenv("SOURCEPULSE_CONFIG", str(config))
+    assert main(["emit", "system.hg.down", *given]) == 0
+    printed = next(each.getMessage() for each in caplog.records if "no relay runs" in each.getMessage())
+    program, *words = shlex.split(printed.partition("else: ")[2])
+    assert program == "sourcepulse"
+    assert main(words) == 0
+    with Outbox.open(tmp_path / "o.db") as opened:
+        assert not opened.has_pending("public")

@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import DEFAULT_FILES, FILE_VARIABLE, KEYS, URLS, Config, check_value, load
-from sourcepulse.errors import BrokerError, SourcePulseError
+from sourcepulse.errors import BrokerError, ConfigError, SourcePulseError
 from sourcepulse.events.safe_text import plain
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import is_relayed
@@ -120,15 +121,30 @@ def open_outbox(config: Config, *, create: bool = False) -> Outbox:
     return Outbox.open(outbox_path(config), create=create)
 
 
-def warn_if_unrelayed(outbox: Outbox, what: str) -> None:
+def warn_if_unrelayed(config: Config, outbox: Outbox, what: str) -> None:
     """Log that something is pending and no relay runs, with the command that publishes it."""
     if not is_relayed(outbox.path):
-        logger.warning(
-            "%s and no relay runs; a push starts one where the hook does that, else: "
-            "sourcepulse relay --once --outbox %s --broker-file FILE",
-            what,
-            outbox.path,
-        )
+        command = _relay_command(config, outbox.path)
+        logger.warning("%s and no relay runs; a push starts one where the hook does that, else: %s", what, command)
+
+
+def _relay_command(config: Config, outbox: Path) -> str:
+    """Return the command that publishes what is pending; it names a broker only where no setting does."""
+    words = ["sourcepulse", "relay", "--once", "--outbox", str(outbox.absolute())]
+    if config.origin is not None and config.origin.file is not None:
+        words += ["--config", str(config.origin.file.absolute())]
+    return shlex.join(words) + ("" if _names_broker(config) else " --broker-file FILE")
+
+
+def _names_broker(config: Config) -> bool:
+    """Return whether a relay finds a broker in the settings, of which this command did not read all."""
+    if config.origin is None:
+        return config.broker() is not None
+    try:
+        return load(**config.origin._asdict() | {"uses": KEYS.keys()}).broker() is not None
+    except ConfigError:
+        # It is named, and this user may not read it.
+        return True
 
 
 def print_json(value: Any) -> None:

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         id_ = publisher.emit(args.type, data, key=args.key, subject=args.subject, words=args.word)
     with open_outbox(config) as outbox:
         if find(outbox, id_)["state"] == PENDING:
-            warn_if_unrelayed(outbox, "the event is stored,")
+            warn_if_unrelayed(config, outbox, "the event is stored,")
     print(id_)
     return EXIT_OK
 

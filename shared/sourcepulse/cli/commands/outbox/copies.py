@@ -152,7 +152,8 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    with _opened(args.lines) as file, _target_of_import(settings(args), applied=args.apply) as outbox:
+    config = settings(args)
+    with _opened(args.lines) as file, _target_of_import(config, applied=args.apply) as outbox:
         plan = plan_import(outbox, file)
         stored = 0
         if is_applied(args):
@@ -162,7 +163,8 @@ def _import(args: argparse.Namespace) -> int:
             print_json(asdict(plan) | {"stored": stored})
         else:
             print(_sentence(plan, applied=args.apply))
-        _warn_of_pending(outbox, stored and plan.new.get(PENDING, 0))
+        if stored and (pending := plan.new.get(PENDING, 0)):
+            warn_if_unrelayed(config, outbox, f"events that are pending: {pending},")
     return EXIT_OK
 
 
@@ -170,11 +172,6 @@ def _sentence(plan: ImportPlan, *, applied: bool) -> str:
     states = ", ".join(f"{count} {state}" for state, count in plan.new.items()) or "none"
     verb = "were" if applied else "would be"
     return f"events that {verb} stored: {states}; there already: {plan.known}"
-
-
-def _warn_of_pending(outbox: Outbox, pending: int) -> None:
-    if pending:
-        warn_if_unrelayed(outbox, f"events that are pending: {pending},")
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from sourcepulse.cli.common import (
     settings,
     warn_if_unrelayed,
 )
+from sourcepulse.config import Config
 from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
 from sourcepulse.events.safe_text import plain
 from sourcepulse.outbox import queries as outbox_view
@@ -127,7 +128,8 @@ def _replay(args: argparse.Namespace) -> int:
     chosen = selection(args, state=DELIVERED, stored=True)
     if not args.names and chosen == Selection(state=DELIVERED, stored=True):
         raise ConfigError("name the events to replay, or select them by --source, --type, --topic, --since, --until")
-    with open_outbox(settings(args)) as outbox:
+    config = settings(args)
+    with open_outbox(config) as outbox:
         rows = named(outbox, args.names) or outbox_view.rows(outbox, chosen)
         if not rows:
             raise NothingThereError("no delivered event that is still kept matches")
@@ -137,7 +139,7 @@ def _replay(args: argparse.Namespace) -> int:
         for row in rows:
             request_replay(outbox, row["position"])
             _print_each(args, [row], "to be replayed")
-        _log_replays(outbox, len(rows))
+        _log_replays(config, outbox, len(rows))
     return EXIT_OK
 
 
@@ -149,7 +151,7 @@ def _print_each(args: argparse.Namespace, rows: list[dict[str, Any]], what: str)
             print(f"{row['id']}  {plain(row['routing_key'])}  {what}")
 
 
-def _log_replays(outbox: Outbox, count: int) -> None:
+def _log_replays(config: Config, outbox: Outbox, count: int) -> None:
     if is_relayed(outbox.path):
         logger.info("replays that the running relay will publish: %d", count)
-    warn_if_unrelayed(outbox, f"replays requested: {count},")
+    warn_if_unrelayed(config, outbox, f"replays requested: {count},")

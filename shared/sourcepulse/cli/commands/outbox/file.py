@@ -46,13 +46,14 @@ def _stream_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _rebind(args: argparse.Namespace) -> int:
-    with open_outbox(settings(args)) as outbox:
+    config = settings(args)
+    with open_outbox(config) as outbox:
         for stream in (args.stream,) if args.stream else (PUBLIC, RESTRICTED):
             if (former := bound_broker(outbox, stream)) is not None:
                 unbind_broker(outbox, stream)
                 forget_failed_start(str(outbox.path))
                 print(f"{stream}: went to {plain(former)}; goes to the configured broker from now on")
-        warn_if_unrelayed(outbox, "the events go there with the next relay,")
+        warn_if_unrelayed(config, outbox, "the events go there with the next relay,")
     return EXIT_OK
 
 

@@ -188,6 +188,22 @@ def test_time_in_which_nothing_was_tried_parks_no_hook() -> None:
             later = change.next_at or later
 
 
+def test_the_next_attempt_of_a_hook_is_that_of_the_event_that_is_tried_first() -> None:
+    earlier = Trouble(2, NOW - 5, NOW + 200, 422, "refused")
+    later = earlier._replace(next_at=NOW + 900)
+    refused = judge(answer(422), situation(troubles={3: earlier, POSITION: Trouble(2, NOW - 5, NOW, 422, "refused")}))
+    assert refused.next_at is not None
+    assert refused.next_at > NOW + 200
+    assert refused.standing.next_at == NOW + 200
+    assert judge(answer(422), situation(troubles={3: later})).standing.next_at == NOW + 5
+    set_aside = judge(answer(422), situation(troubles={3: earlier, 4: later, **REFUSED_BEFORE}))
+    assert set_aside.set_aside
+    assert set_aside.standing.next_at == NOW + 200
+    # Its last try was long, and the row of tries goes on until then; the whole hook is tried again before.
+    row = Trouble(2, NOW - 60, NOW + 500, 422, "row")
+    assert judge(answer(503), situation(troubles={ROW: row})).standing.next_at == NOW + 5
+
+
 def refusals(*positions: int, every_s: float = 60.0) -> list[tuple[list[tuple[News, str]], Change]]:
     """Return what the bus hears of refusals of events at these positions, one after the other, and each change."""
     standing, troubles, seen = Standing(last_success_at=NOW - 9_000), dict[int, Trouble](), set[int]()

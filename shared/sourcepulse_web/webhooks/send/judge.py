@@ -125,6 +125,11 @@ class Situation:
         """Return whether no other event is in trouble."""
         return not any(position > HOOK and position != self.position for position in self.troubles)
 
+    def next_due(self, due: float | None = None) -> float | None:
+        """Return when the first of the events that were refused is tried again; `due` is when this one is, if it is."""
+        others = [it.next_at for at, it in self.troubles.items() if at > HOOK and at != self.position]
+        return min([*others, *([] if due is None else [due])], default=None)
+
     def _going_on(self, position: int) -> Trouble | None:
         trouble = self.troubles.get(position)
         return None if trouble is None or is_interrupted(trouble.next_at, self.now, self.schedule) else trouble
@@ -184,7 +189,8 @@ def _failed(answer: Answer, was: Situation) -> Change:
     failures = was.failures + 1
     pause = retry_pause(failures, was.schedule, retry_after_s=answer.retry_after_s, jitter=was.jitter)
     row = was.row(was.now + pause, answer.status)
-    standing = _failing(was, row, row.next_at, was.troubles.get(REFUSED_ROW))
+    # Not that of the row, which may be of an event whose source waits longer.
+    standing = _failing(was, row, was.now + pause, was.troubles.get(REFUSED_ROW))
     reports: tuple[Report, ...] = ()
     if is_failing(failures):
         reports = (_report(News.FAILING, _cause(answer), answer, standing),)
@@ -217,7 +223,7 @@ def _refused(answer: Answer, was: Situation) -> Change:
     trouble = Trouble(refusals, first_at, due, answer.status, Outcome.REFUSED)
     # It has answered, so that the hook itself is not in trouble.
     troubles = {was.position: trouble, HOOK: None, ROW: row, REFUSED_ROW: events}
-    standing = _failing(was, row, due, events)
+    standing = _failing(was, row, was.next_due(due), events)
     if was.is_parked(row):
         return _parked(answer, was, standing, REFUSALS, {**troubles, ROW: None}, Outcome.REFUSED)
     return Change(
@@ -245,7 +251,7 @@ def _alike(answer: Answer, was: Situation) -> int:
 
 def _set_aside(answer: Answer, was: Situation, refusals: int, alike: int) -> Change:
     row, events = was.row(was.now, answer.status), was.refused(answer.status)
-    standing = _failing(was, row, None, events)
+    standing = _failing(was, row, was.next_due(), events)
     kept: dict[int, Trouble | None] = {was.position: None, HOOK: None, ROW: None, REFUSED_ROW: events}
     if was.set_aside >= SET_ASIDE_MAX:
         # It was resumed without room for another one; the event stays in the queue.
@@ -259,7 +265,7 @@ def _set_aside(answer: Answer, was: Situation, refusals: int, alike: int) -> Cha
         return replace(parked, set_aside=reason, reports=(report, *parked.reports))
     if was.is_alone() and not refuses_all(events.tries):
         # Nothing is tried again now, so that the hook does not fail; the row goes on if the next event is refused.
-        standing = replace(standing, failing_since=None)
+        standing = replace(standing, failing_since=None, next_at=None)
     kept[ROW] = row
     reports = (report, *_refuses_all(answer, events, standing))
     return Change(outcome=Outcome.REFUSED, standing=standing, troubles=kept, set_aside=reason, reports=reports)

@@ -31,6 +31,7 @@ from sourcepulse.config import load
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, body, rows
+from sourcepulse_web.webhooks.desk.resuming import resume
 from sourcepulse_web.webhooks.hook import Attempt, Handshake, Hook, Standing, State
 from sourcepulse_web.webhooks.notices.notices import Notices
 from sourcepulse_web.webhooks.post.post import Poster
@@ -184,10 +185,7 @@ class Rig:
 
     def resume(self, name: str) -> None:
         """Do what an owner's `resume` does."""
-        self.store.troubles.clear(name)
-        self.store.update_standing(
-            name, lambda was: replace(was, state=State.ON, reason="", failing_since=None, next_at=None)
-        )
+        resume(self.store, name, time.time())
         self.store.wake_sender()
 
     def redirect(self, name: str, url: str) -> None:

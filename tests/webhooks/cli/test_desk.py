@@ -188,7 +188,8 @@ def test_pause_and_resume_keep_what_waits_and_forget_what_failed(desk: Desk, pla
         store.troubles.put("chat", {1: Trouble(3, 1.0, 2.0, 503, "retry")})
         assert desk.show("chat").look is Look.FAILING
         desk.resume("chat")
-        assert store.troubles.of("chat") == {}
+        (trouble,) = store.troubles.of("chat").values()
+        assert (trouble.tries, trouble.next_at) == (3, 2.0), "one more try"
         for state in (State.PARKED, State.OFF):
             store.update_standing("chat", lambda was, to=state: replace(was, state=to, reason="why", failing_since=1.0))
             desk.pause("chat", owner=ALICE)

@@ -114,6 +114,43 @@ def test_a_resume_tries_at_once_what_would_have_waited(rig: Rig) -> None:
     rig.wait_until(lambda: room.got == [*sent[2:], *sent[:2]])
 
 
+def test_an_event_is_set_aside_though_its_owner_has_it_tried_again_and_again(tmp_path: Path) -> None:
+    schedule = Schedule(retry_s=(0.0, 3600.0), poison_tries=4, poison_s=3600.0)
+    with Rig(tmp_path, schedule=schedule) as rig:
+        room = rig.hook("room")
+        room.answers = lambda *_: Reply(status=422)
+        rig.start()
+        rig.publish()
+        for tries in range(1, 7):
+            rig.wait_until(lambda tries=tries: len(rig.attempts("room")) == tries)
+            (event,) = [each for at, each in rig.store.troubles.of("room").items() if at > 0]
+            assert event.tries == tries, "each try counts"
+            assert rig.figures("room").set_aside == 0, "not before the hour is over"
+            rig.resume("room")
+        rig.wait_until(lambda: len(rig.attempts("room")) == 7)
+        # An hour later.
+        rig.stop()
+        rig.store.troubles.put("room", {1: event._replace(first_at=event.first_at - 3600)})
+        rig.start()
+        rig.resume("room")
+        rig.wait_until(lambda: rig.figures("room").set_aside == 1)
+        rig.resume("room")
+        assert rig.standing("room").failing_since is None
+
+
+def test_a_hook_that_did_not_send_begins_again_when_it_is_resumed(rig: Rig) -> None:
+    room = rig.hook("room")
+    room.answers = lambda *_: Reply(status=422)
+    rig.start()
+    rig.publish()
+    rig.wait_until(lambda: len(rig.attempts("room")) == 1)
+    rig.pause("room")
+    rig.resume("room")
+    rig.wait_until(lambda: len(rig.attempts("room")) == 2)
+    (event,) = [each for at, each in rig.store.troubles.of("room").items() if at > 0]
+    assert event.tries == 1
+
+
 @pytest.mark.parametrize("change", ["resume", "redirect"])
 @pytest.mark.parametrize("failures", [1, 3])
 def test_a_failing_hook_whose_owner_has_it_tried_at_once_is_reported_as_resumed_if_it_was_as_failing(

@@ -21,6 +21,7 @@ from sourcepulse_web.webhooks.desk.importing import Imported, import_entries
 from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, Limits
 from sourcepulse_web.webhooks.desk.looking_up import look_up
 from sourcepulse_web.webhooks.desk.redelivery import Redelivery, find_set_aside, redeliver_failed, redeliver_one
+from sourcepulse_web.webhooks.desk.resuming import begin_again, resume
 from sourcepulse_web.webhooks.desk.sights import Sights
 from sourcepulse_web.webhooks.errors import QueueMissingError, UnknownHookError
 from sourcepulse_web.webhooks.hook import (
@@ -194,14 +195,16 @@ class Desk:
         self._store.wake_sender()
 
     def resume(self, name: str, *, owner: str | None = None) -> None:
-        """POST again what waits, at once, also what was being tried again; the time of failure begins again.
+        """POST again what waits, at once, also what was being tried again.
 
+        For a failing hook this is one more try: the refusals of an event go on being counted, and it is set aside no
+        sooner. For one that did not send, and in any case the failed tries of the hook itself, all begins again.
         ConfigError for an owner whose hook an admin paused.
         """
         hook = self._cards.hook(name, owner)
         with self._store.batch(durable=True):
             self._limits.check_pause(hook, owner)
-            self._begin_again(hook.name, is_resumed=True)
+            resume(self._store, hook.name, self._clock())
         self._store.wake_sender()
 
     def redeliver(
@@ -284,7 +287,7 @@ class Desk:
                 raise
         if hook.url != former.url:
             with self._store.batch(durable=True):
-                self._begin_again(hook.name, is_resumed=False)
+                begin_again(self._store, hook.name)
             self._store.wake_sender()
         return doubt
 
@@ -326,19 +329,6 @@ class Desk:
             self.look_up(hook.url) if hook.url != former.url else "",
             self.topics_doubt(hook.topics) if hook.topics != former.topics else "",
         )
-
-    def _begin_again(self, name: str, *, is_resumed: bool) -> None:
-        """Forget what failed, so that it is tried at once."""
-        now = self._clock()
-
-        def begin(was: Standing) -> Standing:
-            was = replace(was, failing_since=None, next_at=None)
-            return (
-                was if not is_resumed or was.state is State.ON else replace(was, state=State.ON, reason="", since=now)
-            )
-
-        self._store.troubles.clear(name)
-        self._store.update_standing(name, begin)
 
 
 def _joined(*doubts: str) -> str:

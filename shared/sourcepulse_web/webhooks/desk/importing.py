@@ -14,6 +14,7 @@ from sourcepulse.errors import ConfigError, SourcePulseError
 from sourcepulse_web.webhooks.desk.entries import Entry
 from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, check_room
 from sourcepulse_web.webhooks.desk.looking_up import look_up
+from sourcepulse_web.webhooks.desk.resuming import begin_again
 from sourcepulse_web.webhooks.errors import QueueMissingError
 from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.post.address import Lookup
@@ -89,8 +90,7 @@ def _change(store: HookStore, hook: Hook, given: str | None, now: float) -> None
     if given is not None and given != store.secrets(hook.name)[0].value:
         store.rotate(hook.name, given, now + OLD_SECRET_SECONDS, now)
     if former is not None and former.url != hook.url:
-        store.troubles.clear(hook.name)
-        store.update_standing(hook.name, lambda was: replace(was, failing_since=None, next_at=None))
+        begin_again(store, hook.name)
 
 
 def _checked(

@@ -110,7 +110,7 @@ class Lines:
             # The receiver is another one, which is tried at once.
             self._parts.store.troubles.clear(hook.name)
             line.wait_again({}, now, monotonic, self._parts.schedule)
-        elif line.troubles.keys() - troubles.keys() or self._is_resumed(line, standing):
+        elif _is_due_sooner(line.troubles, troubles) or self._is_resumed(line, standing):
             line.wait_again(troubles, now, monotonic, self._parts.schedule)
         is_resumed = self._is_resumed(line, standing)
         # Its owner had it tried at once: what was reported is over, and is reported again if it goes on.
@@ -125,3 +125,8 @@ class Lines:
     @staticmethod
     def _is_resumed(line: Line, standing: Standing) -> bool:
         return standing.state is State.ON and line.seen_state is not State.ON
+
+
+def _is_due_sooner(former: Mapping[int, Trouble], troubles: Mapping[int, Trouble]) -> bool:
+    """Return whether another process ended troubles, or has some events tried sooner."""
+    return any(at not in troubles or troubles[at].next_at < trouble.next_at for at, trouble in former.items())

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sourcepulse_web.webhooks.store.file import StoreFile, known_number, number_of
 from sourcepulse_web.webhooks.store.records import Trouble
@@ -69,3 +69,15 @@ class Troubles:
         """Remove all troubles of a hook."""
         with self._file.write(durable=False) as db:
             db.execute("DELETE FROM troubles WHERE hook = ?", (known_number(db, name),))
+
+    def make_due(self, name: str, now: float, ended: Collection[int]) -> None:
+        """End the waits of the events of a hook, and the troubles at `ended`.
+
+        How often and since when each event was refused stays.
+        """
+        self.remove(name, ended)
+        with self._file.write(durable=False) as db:
+            db.execute(
+                "UPDATE troubles SET next_at = min(next_at, ?) WHERE hook = ? AND position > 0",
+                (now, known_number(db, name)),
+            )

@@ -84,7 +84,7 @@ class Reader:
 
 
 def look_of(standing: Standing) -> Look:
-    """Return the state as the word that lists and pages show."""
+    """Return the state as the word that lists and pages show, or "working" for one that was not tried yet."""
     if standing.state is State.ON:
         return Look.WORKING if standing.failing_since is None else Look.FAILING
     return Look(standing.state.value)

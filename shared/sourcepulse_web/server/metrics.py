@@ -160,7 +160,8 @@ def _of_hooks(hooks: HooksState, now: float) -> Iterator[Group]:
     if figures.problem:
         # Without samples nothing is claimed.
         return
-    states = dict.fromkeys(Look, 0) | dict(figures.states)
+    # One that was not tried yet counts as working, because only its attempts would show that.
+    states = dict.fromkeys([each for each in Look if each is not Look.NOT_TRIED], 0) | dict(figures.states)
     yield Group("hooks", "gauge", "Webhooks, by state.", _labelled("state", states))
     yield _gauge("hook_events_waiting", "Events that are not delivered yet, summed over all hooks.", figures.waiting)
     age = 0.0 if figures.oldest_at is None else max(0.0, now - figures.oldest_at)

@@ -70,7 +70,7 @@ def test_a_new_hook_has_a_secret_and_gets_the_events_of_now_on(desk: Desk, place
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", added.secret)
     assert added.secret not in repr(added)
     card = desk.show("chat-room")
-    assert (card.look, card.figures.waiting, card.figures.set_aside, card.last) == (Look.WORKING, 1, 0, None)
+    assert (card.look, card.figures.waiting, card.figures.set_aside, card.last) == (Look.NOT_TRIED, 1, 0, None)
     assert (card.hook.topics, card.hook.owner) == (("hg.push.#",), ALICE)
     assert desk.matches(["hg.push.#"]).count == 3
     assert desk.matches(["bugzilla.#"]).count == 0
@@ -179,7 +179,7 @@ def test_pause_and_resume_keep_what_waits_and_forget_what_failed(desk: Desk, pla
     assert (card.look, card.standing.reason) == (Look.PAUSED, "its owner paused it")
     assert card.figures.waiting == 1
     desk.resume("chat")
-    assert desk.show("chat").look is Look.WORKING
+    assert desk.show("chat").look is Look.NOT_TRIED
     desk.pause("chat")
     assert desk.show("chat").standing.reason == "an admin paused it"
     desk.resume("chat")
@@ -292,7 +292,7 @@ def test_an_edited_hook_keeps_what_waits(desk: Desk, place: Place) -> None:
     publish(place, 2)
     card = desk.show("chat", owner=BOB)
     assert (card.hook.url, card.hook.topics) == ("http://localhost:9/new", ("bugzilla.#",))
-    assert (card.figures.waiting, card.look) == (1, Look.WORKING)
+    assert (card.figures.waiting, card.look) == (1, Look.NOT_TRIED)
     with pytest.raises(ConfigError, match="not a public address"):
         desk.edit("chat", url="https://192.168.1.1/")
 

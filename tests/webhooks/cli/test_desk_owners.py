@@ -82,7 +82,7 @@ def test_an_owner_cannot_resume_what_an_admin_paused(desk: Desk, place: Place) -
         desk.edit("chat", topics=["hg.#"], owner=ALICE)
         assert (desk.show("chat").look, desk.show("chat").standing.reason) == (Look.PAUSED, "an admin paused it")
         desk.resume("chat")
-        assert desk.show("chat").look is Look.WORKING
+        assert desk.show("chat").look is Look.NOT_TRIED
 
 
 def test_an_owner_cannot_get_round_the_pause_of_an_admin_but_an_admin_can(desk: Desk) -> None:
@@ -109,7 +109,7 @@ def test_an_owner_cannot_get_round_the_pause_of_an_admin_but_an_admin_can(desk: 
     desk.edit("chat", url=f"{URL}/new")
     desk.remove("chat")
     desk.add("chat", URL, ["#"], owner=ALICE)
-    assert desk.show("chat", owner=ALICE).look is Look.WORKING
+    assert desk.show("chat", owner=ALICE).look is Look.NOT_TRIED
 
 
 def test_an_owner_tests_moves_and_removes_what_he_paused_himself(desk: Desk) -> None:

@@ -11,6 +11,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -170,7 +172,7 @@ def test_list_and_show_print_how_a_hook_stands_in_lines_and_by_the_schema(site: 
     header, chat, other = site.ok("list").stdout.splitlines()
     assert header.split()[:3] == ["NAME", "STATE", "WAITING"]
     assert re.match(r"chat +working +2 +\d+ s +1 +422 +alice@example.org +# +http://127", chat)
-    assert re.match(r"other +working +0 +- +0 +- +- +bugzilla.# +http://127", other)
+    assert re.match(r"other +not tried yet +0 +- +0 +- +- +bugzilla.# +http://127", other)
     assert [json.loads(line)["name"] for line in site.ok("list", "--json").stdout.splitlines()] == ["chat", "other"]
     assert len(site.ok("list", "--owner", "alice@example.org", "--json").stdout.splitlines()) == 1
     assert site.ok("list", "--owner", "bob").stdout == "no webhook of bob\n"
@@ -243,6 +245,49 @@ def site_usage(site: HookSite, *arguments: str) -> str:
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     return done.stderr
+
+
+def test_each_action_after_which_something_is_to_be_sent_warns_while_the_sender_does_not_run(site: HookSite) -> None:
+    assert "does not run" in site.ok("add", "chat", URL, "--topic", "#").stderr
+    publish(site, 1)
+    (site.folder / "hooks.json").write_text(site.ok("list", "--json").stdout, encoding="utf-8")
+    for action in (
+        ("list",),
+        ("list", "--json"),
+        ("show", "chat"),
+        ("show", "chat", "--json"),
+        ("edit", "chat", "--topic", "hg.#"),
+        ("rotate", "chat"),
+        ("redeliver", "chat", "--since", "1h"),
+        ("redeliver", "chat", "--failed"),
+        ("import", str(site.folder / "hooks.json"), "--replace"),
+        ("resume", "chat"),
+    ):
+        ran = site.ok(*action)
+        assert ("the sender does not run" in ran.stderr, "does not run" in ran.stdout) == (True, False), action
+    assert "does not run" not in site.ok("pause", "chat").stderr, "nothing is to be sent"
+    with HookStore(site.store) as store:
+        store.touch_sender(time.time())
+        assert "does not run" not in site.ok("list").stderr + site.ok("show", "chat").stderr
+
+
+def test_a_hook_to_which_nothing_was_sent_is_called_so_in_the_list_in_json_and_in_show(site: HookSite) -> None:
+    site.ok("add", "chat", URL, "--topic", "#")
+    assert "chat  not tried yet  0 " in site.ok("list").stdout
+    assert "\nstate      not tried yet\n" in site.ok("show", "chat").stdout
+    assert json.loads(site.ok("list", "--json").stdout)["state"] == "not tried yet"
+    test = Attempt(
+        hook="chat", at=1_800_000_000.0, position=0, webhook_id="msg_1", source="system://tree/webhooks", id="1",
+        type="system.webhook.test.v1", routing_key="system.webhook.test.chat", tries=1, outcome="retry", status=503,
+        reason="", took_s=0.25,
+    )  # fmt: skip
+    with HookStore(site.store) as store:
+        store.attempts.record([test])
+        assert "\nstate      not tried yet; the last test failed: 503\n" in site.ok("show", "chat").stdout
+        assert json.loads(site.ok("show", "chat", "--json").stdout)["state"] == "not tried yet"
+        # An event was tried before that test, and its owner had it tried again.
+        store.attempts.record([replace(test, position=1, type="hg.push.v1"), test])
+        assert json.loads(site.ok("list", "--json").stdout)["state"] == "working"
 
 
 def test_remove_shows_what_is_lost_and_does_it_with_apply(site: HookSite) -> None:

@@ -155,6 +155,48 @@ def test_a_hook_that_fails_is_tried_at_once_after_resume_and_after_another_url(
     assert json.loads(site.ok("list", "--json").stdout)["state"] == "working"
 
 
+def test_after_a_test_that_a_failing_hook_accepted_everything_shows_what_sends_the_events_that_wait(
+    site: HookSite, rig: Rig, receiver: Receiver
+) -> None:
+    site.ok("add", "chat", receiver.url, "--topic", "#")
+    receiver.then(Reply(status=503))
+    rig.publish()
+    rig.wait_until(lambda: rig.standing("chat").failing_since is not None)
+    hint = "the last test was accepted; 1 event waits; `sourcepulse webhook resume chat` sends it at once"
+    assert "the last test" not in site.ok("show", "chat").stdout
+    tested = site.ok("test", "chat").stdout.splitlines()
+    assert (tested[0].startswith("204 after"), tested[-1]) == (True, hint)
+    shown = site.ok("show", "chat").stdout
+    assert re.search(r"\ntrouble +[^\n]*503[^\n]*; the next attempt is due in", shown)
+    assert f"\ntest       {hint}\n" in shown
+    listed = site.ok("list")
+    assert (" 204 to a test " in listed.stdout, f"chat: {hint}" in listed.stderr) == (True, True)
+    (card,) = Desk(rig.store, rig.queues, rig.settings).list()
+    assert "; the last test was accepted: Try now sends what waits at once" in waits(card, time.time())
+    site.ok("resume", "chat")
+    rig.wait_until(lambda: rig.figures("chat").waiting == 0, SOON_SECONDS)
+    assert "the last test" not in site.ok("test", "chat").stdout + site.ok("show", "chat").stdout
+
+
+def test_redeliver_says_for_how_long_the_events_of_a_failing_hook_wait(
+    site: HookSite, rig: Rig, receiver: Receiver
+) -> None:
+    site.ok("add", "chat", receiver.url, "--topic", "#")
+    rig.publish(count=2)
+    rig.wait_until(lambda: rig.standing("chat").delivered == 2)
+    assert site.ok("redeliver", "chat", "--failed").stdout == "nothing is set aside\n"
+    receiver.usual = Reply(status=503)
+    rig.publish()
+    rig.wait_until(lambda: rig.standing("chat").failing_since is not None)
+    ran = site.ok("redeliver", "chat", "--since", "1h")
+    assert ran.stdout.startswith("2 events will be POSTed again to chat\n")
+    assert re.search(
+        r"chat is failing, the next attempt is due in \d+ \w+; at once: sourcepulse webhook resume chat", ran.stderr
+    )
+    ran = site.ok("redeliver", "chat", "--failed")
+    assert ran.stdout == "nothing is set aside; 3 wait: sourcepulse webhook resume chat\n"
+
+
 def test_a_refused_event_is_named_while_other_sources_go_on(site: HookSite, rig: Rig, receiver: Receiver) -> None:
     site.ok("add", "chat", receiver.url, "--topic", "#", "--handshake", "require")
     rig.wait_until(lambda: "handshake  require; " in site.ok("show", "chat").stdout)

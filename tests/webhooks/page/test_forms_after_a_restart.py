@@ -107,4 +107,4 @@ def test_what_another_site_may_have_filled_in_gets_no_token(site: HookedSite) ->
         none = site.send_form(f"/hooks/no-such-hook/{action}", {"url": TYPED, "token": own}, user=BOB, **OURS)
         assert (theirs.status, theirs.text) == (404, none.text.replace("no-such-hook", "guarded"))
     assert "forged" not in names(site)
-    assert site.ask("GET", "/hooks/guarded?format=json").document["state"] == "working"
+    assert site.ask("GET", "/hooks/guarded?format=json").document["state"] == "not tried yet"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import pytest
 
 from sourcepulse.catalogue import example_of
 from sourcepulse_web.pages.hooks.actions import ACTIONS
+from sourcepulse_web.webhooks.hook import State
 from support.brokers.embedded_log import wait_until
 from support.webhooks.hooked_site import ALICE, BOB, FORM, HEADER, JSON, HookedSite
 
@@ -49,7 +51,7 @@ def test_a_program_signs_up_and_gets_the_secret_once(site: HookedSite) -> None:
         assert SECRET not in site.ask("GET", path).text
     listed = site.ask("GET", "/hooks?format=json").document
     assert (listed["user"], listed["hooks_max"]) == (ALICE, 10)
-    assert [hook["state"] for hook in listed["hooks"] if hook["name"] == "program"] == ["working"]
+    assert [hook["state"] for hook in listed["hooks"] if hook["name"] == "program"] == ["not tried yet"]
     # No sender runs here.
     for path in ("/hooks", "/hooks/program"):
         page = site.page(path)
@@ -146,6 +148,34 @@ def test_every_action_is_done_over_json(site: HookedSite) -> None:
     assert site.ask("GET", "/hooks/worked?format=json").status == 404
 
 
+def test_an_event_that_waits_already_is_not_called_sent_again_and_the_button_that_sends_it_is_named(
+    site: HookedSite,
+) -> None:
+    site.add("waiting", URL, "hg.#")
+    site.append(example_of("hg.push"))
+    position = site.set_aside("waiting")
+    (event,) = site.ask("GET", "/hooks/waiting?format=json").document["set_aside_events"]
+    fields = {"id": event["id"]}
+    site.record("waiting", position=position, source=event["source"], **fields)
+
+    def send_again() -> str:
+        answer = site.send_form("/hooks/waiting/redeliver", fields, of="/hooks/waiting")
+        assert answer.status == 303
+        page = site.page(str(answer.headers["Location"]))
+        return re.search(r'role="status">([^<]*)<', page)[1]  # type: ignore[index]
+
+    assert send_again() == "✓ 1 event is sent again."
+    waits = "△ Nothing is sent twice: this event waits already. It is sent in its turn"
+    assert send_again() == f"{waits}."
+    for button, changes in (
+        ("Try now", {"failing_since": 1.0}),
+        ("Resume", {"state": State.PAUSED, "reason": "its owner paused it"}),
+    ):
+        site.set_standing("waiting", **changes)
+        assert send_again() == f"{waits}, or at once with {button}."
+        assert site.post("/hooks/waiting/redeliver", fields).document["said"].endswith(f"with {button}.")
+
+
 @pytest.mark.parametrize(
     ("action", "fields", "status"),
     [
@@ -227,12 +257,12 @@ def test_a_form_needs_its_token_and_json_an_origin_of_ours(site: HookedSite) -> 
 
     for token in ("", "x", own["/hooks/guarded/test"], ask_first, own["/hooks/guarded/pause"][:-1]):
         answer = site.send_form("/hooks/guarded/pause", {"token": token})
-        assert (answer.status, state()) == (403, "working")
+        assert (answer.status, state()) == (403, "not tried yet")
     foreign = site.send_form("/hooks/guarded/pause", {"token": own["/hooks/guarded/pause"]}, **elsewhere)
-    assert (foreign.status, state()) == (403, "working")
+    assert (foreign.status, state()) == (403, "not tried yet")
     assert site.send_form("/hooks/guarded/pause", {"token": own["/hooks/guarded/pause"]}, user=BOB).status == 403
     for headers in (elsewhere, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "null"}):
-        assert (site.post("/hooks/guarded/pause", **headers).status, state()) == (403, "working")
+        assert (site.post("/hooks/guarded/pause", **headers).status, state()) == (403, "not tried yet")
     # A page of another site must ask before it sends JSON, and is refused.
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type", **elsewhere}
     preflight = site.ask("OPTIONS", "/hooks/guarded/pause", headers=asked)
@@ -241,7 +271,7 @@ def test_a_form_needs_its_token_and_json_an_origin_of_ours(site: HookedSite) -> 
     for content_type in ("text/plain", "multipart/form-data; boundary=b", ""):
         body = json.dumps({})
         assert site.ask("POST", "/hooks/guarded/pause", body, content_type=content_type).status == 400
-    assert state() == "working"
+    assert state() == "not tried yet"
     done = site.send_form("/hooks/guarded/pause", of="/hooks/guarded")
     assert (done.status, done.headers["Location"], state()) == (303, "/hooks/guarded?did=pause", "paused")
     assert "Paused: nothing is sent" in site.page("/hooks/guarded?did=pause")

@@ -13,16 +13,15 @@ from sourcepulse_web.pages.hooks import words
 from sourcepulse_web.pages.hooks.words import Moment, State
 from sourcepulse_web.pages.live.sentences.parts import Part
 from sourcepulse_web.pages.trees.texts import many, shown
+from sourcepulse_web.webhooks import hook as hooks
 from sourcepulse_web.webhooks.desk import card as cards
-from sourcepulse_web.webhooks.desk.card import Card, Look
+from sourcepulse_web.webhooks.desk.card import Card
 from sourcepulse_web.webhooks.desk.sights import Sight, SightState
 from sourcepulse_web.webhooks.hook import Attempt, Handshake, Hook
 from sourcepulse_web.webhooks.store.records import Delivered, Matches
 
 #: Of up to a thousand events that are set aside, so many are shown, the oldest first.
 REFUSED_SHOWN = 20
-#: What a hook can be brought back from, and the word on the button.
-_RESUME = {Look.FAILING: "Try now", Look.PAUSED: "Resume", Look.PARKED: "Resume", Look.OFF: "Resume"}
 
 
 class Row(NamedTuple):
@@ -188,8 +187,8 @@ def chosen_of(card: Card, delivered: Delivered, now: float, *, runs: bool = True
         doubt=doubt,
         waits=words.waits(card, now),
         # Only owners have forms here, and what an admin paused is not theirs to resume.
-        resume="" if card.standing.is_paused_by_admin else _RESUME.get(card.look, ""),
-        can_pause=card.look in (Look.WORKING, Look.FAILING),
+        resume="" if card.standing.is_paused_by_admin else words.RESUME.get(card.look, ""),
+        can_pause=card.standing.state is hooks.State.ON,
         is_held=card.standing.is_paused_by_admin,
         handshake=card.hook.handshake.value,
         consent=words.consent(card, now),
@@ -256,7 +255,7 @@ def _event(sight: Sight | None, now: float) -> Event:
 def _tries(card: Card, now: float, apart: frozenset[tuple[str, str]]) -> tuple[Try, ...]:
     """Return the attempts; what comes next is said at the newest one of an event, while the hook is on."""
     found, seen = [], set[tuple[str, str]]()
-    sends = card.look in (Look.WORKING, Look.FAILING)
+    sends = card.standing.state is hooks.State.ON
     for each, sight in zip(card.attempts, card.sights, strict=True):
         event = each.source, each.id
         each_try = _try(each, sight, now, apart)

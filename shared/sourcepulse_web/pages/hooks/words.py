@@ -29,6 +29,7 @@ class State(NamedTuple):
 
 
 STATES = {
+    Look.NOT_TRIED: State("○", "skipped", Look.NOT_TRIED.value),
     Look.WORKING: State("●", "passed", "working"),
     Look.FAILING: State("↻", "warnings", "trying again"),
     Look.PAUSED: State("‖", "skipped", "paused"),
@@ -39,10 +40,10 @@ STATES = {
 REFUSING = State("△", "warnings", "failing")
 #: Of a hook that would work, while the sender does not run.
 IDLE = State("△", "warnings", "not sent now")
-#: Of a hook to which nothing was sent at all, so that nothing shows that its receiver works.
-UNPROVEN = State("○", "skipped", "not tried yet")
 #: Of a hook to which nothing was sent but tests, of which the last failed.
-UNTRIED = State("△", "warnings", "not tried yet")
+UNTRIED = State("△", "warnings", Look.NOT_TRIED.value)
+#: What a hook can be brought back from, and the word on the button.
+RESUME = {Look.FAILING: "Try now", Look.PAUSED: "Resume", Look.PARKED: "Resume", Look.OFF: "Resume"}
 _NEXT = {
     Outcome.GONE: "switched off",
     Outcome.WITHHELD: "not sent",
@@ -53,12 +54,10 @@ def state_of(card: Card, *, runs: bool = True) -> State:
     """Return the state of a hook; `runs` is whether the sender does."""
     if card.look is Look.FAILING and card.refuses_all is not None:
         return REFUSING
-    if card.look is not Look.WORKING:
+    if card.look not in (Look.NOT_TRIED, Look.WORKING):
         return STATES[card.look]
     if not runs:
         return IDLE
-    if card.last is None and card.standing.last_success_at is None and not card.was_tried:
-        return UNPROVEN
     return STATES[card.look] if card.failed_test is None else UNTRIED
 
 
@@ -104,15 +103,16 @@ def waits(card: Card, now: float) -> str:
         since = f"since {clock(standing.failing_since or now, now).aged}{_trouble(card)}"
         tried = "" if standing.next_at is None else f"; the next attempt is {moment(standing.next_at, now).aged}"
         if card.refuses_all is not None:
-            return f"{since}; every event is refused, at last with {card.refuses_all}{tried}"
+            return f"{since}; every event is refused, at last with {card.refuses_all}{tried}{_accepted_test(card)}"
         if not waiting:
             return f"{since}; nothing waits now"
+        tried += _accepted_test(card)
         kept = "" if waiting == 1 else f"; order is kept: {many(waiting - 1, 'event')} behind the first"
         return f"{since}{tried}{kept}"
-    if card.look is not Look.WORKING:
+    if card.look not in (Look.NOT_TRIED, Look.WORKING):
         reason = f": {shown(standing.reason)}" if standing.reason else ""
         kept = f". {events} {'is' if waiting == 1 else 'are'} kept for it" if card.look is not Look.OFF else ""
-        return f"since {clock(standing.since, now).aged}{reason}{kept}"
+        return f"since {clock(standing.since, now).aged}{reason}{kept}{_accepted_test(card)}"
     if card.failed_test is not None:
         done = f"the last test failed: {answer(card.failed_test)}"
     elif standing.last_success_at is None:
@@ -124,7 +124,14 @@ def waits(card: Card, now: float) -> str:
 
 def _trouble(card: Card) -> str:
     """Return what the receiver answered last, if that is what fails."""
-    return "" if card.last is None or is_good(card.last) else f": {answer(card.last)}"
+    return "" if card.trouble is None else f": {answer(card.trouble)}"
+
+
+def _accepted_test(card: Card) -> str:
+    """Return that the last test was accepted, and the button that sends what waits."""
+    if card.accepted_test is None or not card.figures.waiting or card.standing.is_paused_by_admin:
+        return ""
+    return f"; the last test was accepted: {RESUME[card.look]} sends what waits at once"
 
 
 def _refused(card: Card, now: float) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sourcepulse.config import readable_by_others
 from sourcepulse.errors import EXIT_OK, ConfigError
 from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
+from sourcepulse_web.webhooks.commands.hints import counted, warn_if_not_running
 from sourcepulse_web.webhooks.hook import Handshake
 
 SECRET_FILE_MAX_BYTES = 1024
@@ -25,7 +26,7 @@ def add_adding_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     add.add_argument("url", metavar="URL", help="where each event is POSTed to; if it is itself a secret, `import` it")
     add_topics(add, required=True)
     add.add_argument(
-        "--owner", default="", metavar="MAIL", help="whose hook it is, exactly as the proxy names the user"
+        "--owner", default="", metavar="USER", help="whose hook it is, exactly as the proxy names the user"
     )
     add_handshake(add, Handshake.OFF)
     add.add_argument("--secret-file", type=Path, metavar="FILE", help="keep the secret of this file, whsec_...")
@@ -111,21 +112,10 @@ def print_secret(secret: str) -> None:
     sys.stdout.flush()
 
 
-def counted(number: int, what: str) -> str:
-    """Return `1 event`, `2 events`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def warn_of_doubt(doubt: str) -> None:
     """Log what may be wrong with a receiver, if anything is."""
     if doubt:
         logger.warning("%s", doubt)
-
-
-def warn_if_not_running(running: bool) -> None:
-    """Log how the sender is started, if it does not run."""
-    if not running:
-        logger.warning("the sender does not run: start `sourcepulse web`, or `sourcepulse webhook run`")
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -136,6 +126,7 @@ def _import(args: argparse.Namespace) -> int:
         logger.warning("others can read the secrets in %s: chmod go-r %s", args.source, args.source)
     with open_desk(args, create=True) as desk:
         imported = desk.import_hooks(entries, replace_known=args.replace)
+        running = desk.sender_runs()
     for name, secret in imported.made.items():
         print(f"{name} {secret}")
     sys.stdout.flush()
@@ -148,6 +139,7 @@ def _import(args: argparse.Namespace) -> int:
         imported.updated,
         "; the secrets printed above are not shown again" if imported.made else "",
     )
+    warn_if_not_running(running)
     return EXIT_OK
 
 

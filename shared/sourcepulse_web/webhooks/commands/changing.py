@@ -12,12 +12,11 @@ from sourcepulse.errors import EXIT_OK, ConfigError
 from sourcepulse_web.webhooks.commands.adding import (
     add_handshake,
     add_topics,
-    counted,
     print_secret,
-    warn_if_not_running,
     warn_of_doubt,
 )
 from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
+from sourcepulse_web.webhooks.commands.hints import counted, warn_if_not_running
 from sourcepulse_web.webhooks.hook import Handshake
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ def add_changing_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     edit = add_hook_action(actions, "edit", _edit, "change where a hook leads, its topics or its owner")
     edit.add_argument("--url", metavar="URL", help="what waits is POSTed there as well")
     add_topics(edit, required=False)
-    edit.add_argument("--owner", metavar="MAIL", help="the new owner, exactly as the proxy names the user")
+    edit.add_argument("--owner", metavar="USER", help="the new owner, exactly as the proxy names the user")
     add_handshake(edit, None)
     edit.add_argument("--no-bearer", action="store_true", help="send no token any more")
     rotate = add_hook_action(
@@ -75,16 +74,20 @@ def _edit(args: argparse.Namespace) -> int:
             handshake=args.handshake and Handshake(args.handshake),
             bearer_file=bearer,
         )
+        running = desk.sender_runs()
     warn_of_doubt(doubt)
     print(f"{args.name} is changed")
+    warn_if_not_running(running)
     return EXIT_OK
 
 
 def _rotate(args: argparse.Namespace) -> int:
     with open_desk(args) as desk:
         print_secret(desk.rotate(args.name, now=args.now))
+        running = desk.sender_runs()
     former = "the former one signs nothing any more" if args.now else "the former one signs as well for 24 hours"
     logger.info("the new secret of %s is printed above, once; %s", args.name, former)
+    warn_if_not_running(running)
     return EXIT_OK
 
 

@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 
 from sourcepulse.cli.common import moment
 from sourcepulse.errors import EXIT_OK, ConfigError
 from sourcepulse.events.safe_text import plain
-from sourcepulse_web.webhooks.commands.adding import counted, warn_if_not_running
 from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
-from sourcepulse_web.webhooks.hook import State
-
-logger = logging.getLogger(__name__)
+from sourcepulse_web.webhooks.commands.hints import counted, warn_if_not_running, warn_of_wait
+from sourcepulse_web.webhooks.desk.card import Card, Look
 
 
 def add_redelivering_actions(actions: Actions[argparse.ArgumentParser]) -> None:
@@ -43,6 +40,10 @@ def _redeliver(args: argparse.Namespace) -> int:
         found = desk.redeliver(args.name, args.id, failed=args.failed, since=args.since)
         card = desk.show(args.name, attempts=1)
         running = desk.sender_runs()
+    if args.failed and not (found.events or found.withdrawn):
+        print(_nothing_aside(card))
+        warn_if_not_running(running)
+        return EXIT_OK
     print(f"{counted(found.events, 'event')} will be POSTed again to {args.name}")
     for number, why in (
         (found.withdrawn, "no longer public and will not be POSTed"),
@@ -53,10 +54,19 @@ def _redeliver(args: argparse.Namespace) -> int:
             print(f"{counted(number, 'event')} {'is' if number == 1 else 'are'} {why}")
     if args.since is not None:
         print("events that are no longer public, or that wait anyway, are not among them")
-    if card.standing.state is not State.ON:
-        logger.warning("%s is %s; first: sourcepulse webhook resume %s", args.name, card.look.value, args.name)
+    warn_of_wait(card)
     warn_if_not_running(running)
     return EXIT_OK
+
+
+def _nothing_aside(card: Card) -> str:
+    """Return that nothing is set aside, and what sends the events that wait, because those may be meant."""
+    waiting = card.figures.waiting
+    if not waiting:
+        return "nothing is set aside"
+    waits = f"nothing is set aside; {waiting} {'waits' if waiting == 1 else 'wait'}"
+    is_sent = card.look in (Look.NOT_TRIED, Look.WORKING)
+    return waits if is_sent else f"{waits}: sourcepulse webhook resume {card.hook.name}"
 
 
 def _drop(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 
 from sourcepulse.cli.common import add_json, positive, print_json, print_table
@@ -12,10 +13,13 @@ from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, NothingThereError
 from sourcepulse.events.event import format_time
 from sourcepulse.events.safe_text import plain
 from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
+from sourcepulse_web.webhooks.commands.hints import after_test, span, warn_if_not_running
 from sourcepulse_web.webhooks.desk.card import Card, Look, Refused, attempt_json, card_json, whole_json
 from sourcepulse_web.webhooks.desk.sights import Sight
 from sourcepulse_web.webhooks.hook import Attempt, Handshake
 from sourcepulse_web.webhooks.send.outcome import Outcome
+
+logger = logging.getLogger(__name__)
 
 #: A POST is cut after 15 s.
 TEST_SECONDS = 20.0
@@ -27,7 +31,6 @@ _COLUMNS = ("NAME", "STATE", "WAITING", "OLDEST", "SET ASIDE", "LAST ANSWER", "O
 _ATTEMPT_COLUMNS = ("NUMBER", "TIME (UTC)", "TRY", "ANSWER", "TOOK", "OUTCOME", "ID", "EVENT")
 _SET_ASIDE_COLUMNS = ("ID", "SINCE (UTC)", "ANSWER", "REASON", "EVENT")
 _NONE = "-"
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 #: What helps out of a state.
 _WAY_BACK = {
     Look.PAUSED: "sourcepulse webhook resume {}",
@@ -39,7 +42,7 @@ _WAY_BACK = {
 def add_showing_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     """Add these actions."""
     listing = add_hook_action(actions, "list", _list, "list the hooks: state, what waits, the last answer", named=False)
-    listing.add_argument("--owner", metavar="MAIL", help="only the hooks of this owner")
+    listing.add_argument("--owner", metavar="USER", help="only the hooks of this owner")
     add_json(listing, "one JSON object per line (schema: webhooks.v1)")
     show = add_hook_action(actions, "show", _show, "show one hook with its attempts and what is set aside")
     show.add_argument(
@@ -54,7 +57,9 @@ def add_showing_actions(actions: Actions[argparse.ArgumentParser]) -> None:
 
 def _list(args: argparse.Namespace) -> int:
     with open_desk(args) as desk:
-        cards = desk.list(args.owner)
+        cards, running = desk.list(args.owner), desk.sender_runs()
+    if cards:
+        warn_if_not_running(running)
     if args.json:
         for card in cards:
             print_json(card_json(card))
@@ -63,6 +68,9 @@ def _list(args: argparse.Namespace) -> int:
         print("no webhook" if args.owner is None else f"no webhook of {plain(args.owner)}")
     now = time.time()
     print_table(_COLUMNS, [_row(card, now) for card in cards])
+    for card in cards:
+        if hint := after_test(card):
+            logger.info("%s: %s", card.hook.name, hint)
     return EXIT_OK
 
 
@@ -74,7 +82,7 @@ def _row(card: Card, now: float) -> tuple[str, ...]:
         str(card.figures.waiting),
         ago(card.figures.oldest_at, now) if card.figures.waiting else _NONE,
         str(card.figures.set_aside),
-        _NONE if card.last is None else answer(card.last),
+        _NONE if card.last is None else answer(card.last) if card.last.position else f"{answer(card.last)} to a test",
         hook.owner or _NONE,
         ",".join(hook.topics),
         hook.url,
@@ -83,7 +91,8 @@ def _row(card: Card, now: float) -> tuple[str, ...]:
 
 def _show(args: argparse.Namespace) -> int:
     with open_desk(args) as desk:
-        card = desk.show(args.name, attempts=args.attempts)
+        card, running = desk.show(args.name, attempts=args.attempts), desk.sender_runs()
+    warn_if_not_running(running)
     if args.json:
         print_json(whole_json(card))
         return EXIT_OK
@@ -112,19 +121,18 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
     hook, standing = card.hook, card.standing
     lines = [("name", hook.name), ("url", hook.url), ("topics", " ".join(hook.topics)), ("owner", hook.owner or _NONE)]
     state = card.look.value
-    if card.look is Look.WORKING and not card.was_tried and card.last is not None and not is_success(card.last):
-        state = f"not tried yet; the last test failed: {answer(card.last)}"
+    if card.look is Look.NOT_TRIED and card.failed_test is not None:
+        state += f"; the last test failed: {answer(card.failed_test)}"
     since = standing.failing_since if card.look is Look.FAILING else standing.since
-    if card.look is not Look.WORKING and since:
+    if card.look not in (Look.NOT_TRIED, Look.WORKING) and since:
         state += f" for {ago(since, now)}"
     if standing.reason:
         state += f", because {standing.reason}"
     lines.append(("state", state))
-    if card.look is Look.FAILING and card.last is not None:
-        due = f"; the next attempt is due in {_span(standing.next_at - now)}" if standing.next_at else ""
-        refuses = f"the receiver refuses every event, at last with {card.refuses_all}"
-        trouble = card.last.reason or answer(card.last) if card.refuses_all is None else refuses
-        lines.append(("trouble", f"{trouble}{due}"))
+    if card.look is Look.FAILING:
+        lines.append(("trouble", _trouble(card, now)))
+    if card.accepted_test is not None:
+        lines.append(("test", after_test(card)))
     if card.look in _WAY_BACK:
         lines.append(("way back", _WAY_BACK[card.look].format(hook.name, hook.name)))
     figures = card.figures
@@ -133,7 +141,7 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
     if card.oldest is not None:
         lines.append(("oldest", _event(card.oldest)))
     if card.refused:
-        due = "" if card.refused_next_at is None else f", the first of them in {_span(card.refused_next_at - now)}"
+        due = "" if card.refused_next_at is None else f", the first of them in {span(card.refused_next_at - now)}"
         lines.append(("refused", f"{card.refused} of them, tried again{due}; other sources go on"))
     counts = f"{standing.delivered} delivered, {figures.set_aside} set aside, {standing.withheld} withheld"
     lines.append(("events", f"{counts}, {figures.lost} lost" if figures.lost else counts))
@@ -149,6 +157,16 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
         replaced = _second(standing.interrupted_at)
         lines.append(("missed", f"perhaps some events before {replaced}Z, when the log was replaced"))
     return lines
+
+
+def _trouble(card: Card, now: float) -> str:
+    next_at, last = card.standing.next_at, card.trouble
+    due = [] if next_at is None else [f"the next attempt is due in {span(next_at - now)}"]
+    if card.refuses_all is not None:
+        why = [f"the receiver refuses every event, at last with {card.refuses_all}"]
+    else:
+        why = [] if last is None else [last.reason or answer(last)]
+    return "; ".join([*why, *due])
 
 
 def _consent(card: Card, now: float) -> str:
@@ -198,12 +216,7 @@ def answer(attempt: Attempt) -> str:
 
 def ago(moment: float | None, now: float) -> str:
     """Return how long ago something was."""
-    return "?" if moment is None else _span(now - moment)
-
-
-def _span(seconds: float) -> str:
-    age = max(0, int(seconds))
-    return next((f"{age // unit} {name}" for unit, name in _UNITS if age >= unit), f"{age} s")
+    return "?" if moment is None else span(now - moment)
 
 
 def _second(moment: float) -> str:
@@ -224,11 +237,14 @@ def _test(args: argparse.Namespace) -> int:
                     "shows the test once it was POSTed"
                 )
             time.sleep(TEST_POLL_SECONDS)
+        card = desk.show(args.name, attempts=1)
     if args.json:
         print_json(attempt_json(attempt))
     else:
         print(f"{plain(answer(attempt))} after {attempt.took_s:.2f} s{_detail(attempt)}")
         _print_excerpt(attempt)
+        if hint := after_test(card):
+            print(hint)
     return EXIT_OK if is_success(attempt) else EXIT_FAILURE
 
 

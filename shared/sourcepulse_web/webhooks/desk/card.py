@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 from sourcepulse.events.event import format_time
 from sourcepulse_web.webhooks.desk.sights import Sight, sight_json
 from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
-from sourcepulse_web.webhooks.notices.events import TEST
 from sourcepulse_web.webhooks.send.outcome import Outcome
 from sourcepulse_web.webhooks.store.records import Figures, KeptConsent, SetAside
 
 
 class Look(StrEnum):
-    """The state of a hook in one word, as lists and pages show it."""
+    """The state of a hook in a word or few, as lists, JSON and pages show it."""
 
+    #: Nothing was POSTed to it but perhaps tests that failed, so that nothing shows that its receiver works.
+    NOT_TRIED = "not tried yet"
     WORKING = "working"
     #: On, and being tried again after a failure.
     FAILING = "failing"
@@ -54,6 +55,8 @@ class Card:
     #: How many events were refused and are tried again, and when the first of them is, also while the hook works.
     refused: int = 0
     refused_next_at: float | None = None
+    #: Whether an attempt for an event is kept, whatever came of it; a test is none.
+    was_posted: bool = False
     #: The last status of a receiver that refuses every event; None if it does not.
     refuses_all: int | None = None
     #: What the receiver answered when its consent was asked; None if it was not.
@@ -71,22 +74,42 @@ class Card:
     @property
     def look(self) -> Look:
         """Return the state in one word."""
-        if self.standing.state is State.ON:
-            return Look.WORKING if self.standing.failing_since is None else Look.FAILING
-        return Look(self.standing.state.value)
+        if self.standing.state is not State.ON:
+            return Look(self.standing.state.value)
+        if self.standing.failing_since is not None:
+            return Look.FAILING
+        is_accepted = self.last is not None and self.last.outcome == Outcome.DELIVERED
+        is_known = is_accepted or self.standing.last_success_at is not None or self.was_tried
+        return Look.WORKING if is_known else Look.NOT_TRIED
 
     @property
     def was_tried(self) -> bool:
         """Return whether the receiver ever got an event, accepted or not; a test does not count."""
-        known = self.attempts or (() if self.last is None else (self.last,))
-        counted = self.standing.delivered or self.refused or self.figures.set_aside
-        return bool(counted) or any(each.type != TEST for each in known)
+        return self.was_posted or bool(self.standing.delivered or self.refused or self.figures.set_aside)
 
     @property
     def failed_test(self) -> Attempt | None:
         """Return the last test if it failed and no event was accepted yet, so that nothing shows that it works."""
         is_failed = self.last is not None and self.last.position == 0 and self.last.outcome != Outcome.DELIVERED
         return self.last if is_failed and self.standing.last_success_at is None and not self.was_tried else None
+
+    @property
+    def trouble(self) -> Attempt | None:
+        """Return the last answer that shows why a hook fails; None if it does not, or such an answer is not known.
+
+        It is not always the last answer: a failing hook may have accepted a test.
+        """
+        if self.look is not Look.FAILING:
+            return None
+        known = (self.last, *self.attempts)
+        return next((each for each in known if each is not None and each.outcome != Outcome.DELIVERED), None)
+
+    @property
+    def accepted_test(self) -> Attempt | None:
+        """Return the last test if it was accepted while events wait for an owner, or for their next attempt."""
+        is_stuck = self.look in (Look.FAILING, Look.PARKED, Look.OFF)
+        is_test = self.last is not None and self.last.position == 0 and self.last.outcome == Outcome.DELIVERED
+        return self.last if is_stuck and is_test else None
 
 
 def card_json(card: Card) -> dict[str, Any]:

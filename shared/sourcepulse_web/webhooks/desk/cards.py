@@ -109,6 +109,7 @@ class Cards:
             last=last[0] if last else None,
             refused=len(refused),
             refused_next_at=min((each.next_at for each in refused), default=None),
+            was_posted=self._store.attempts.has_event(hook.name),
             refuses_all=events.status if events is not None and refuses_all(events.tries) else None,
             consent=self._store.consent(hook.name),
             old_secret_until=max(ends, default=None),

@@ -74,6 +74,14 @@ class Attempts:
                 (number_of(db, name), 2**62 if before is None else before, limit),
             )
 
+    def has_event(self, name: str) -> bool:
+        """Return whether an attempt of a hook is kept that is none of a test."""
+        with self._file.read() as db:
+            row = db.execute(
+                "SELECT 1 FROM attempts WHERE hook = ? AND position > 0 LIMIT 1", (number_of(db, name),)
+            ).fetchone()
+        return row is not None
+
     def of_event(self, source: str, id_: str, name: str | None = None) -> list[Attempt]:
         """Return the attempts for an event, of one hook or of all, the newest first."""
         with self._file.read() as db:

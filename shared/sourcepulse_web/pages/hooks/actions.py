@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sourcepulse.errors import ConfigError, NothingThereError, quoted
 from sourcepulse_web.pages.hooks.answers import RefusedError
 from sourcepulse_web.pages.hooks.asked import Asked, check_known
+from sourcepulse_web.pages.hooks.words import RESUME
 from sourcepulse_web.pages.trees.texts import many
 from sourcepulse_web.stream.begin import parse_since
+from sourcepulse_web.webhooks.desk.card import Look
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Handshake
 
@@ -91,20 +93,31 @@ def _redeliver(room: Room, name: str, owner: str, asked: Asked) -> Done:
         raise
     except NothingThereError:
         raise RefusedError(404, _NOT_TRIED) from None
-    said = _said_redelivery(found.events, found.withdrawn + found.gone, found.waiting)
+    said = _said_redelivery(found.events, found.withdrawn + found.gone, found.waiting, _button(room, name, owner))
     counts = {"count": found.events, "withdrawn": found.withdrawn, "gone": found.gone, "waiting": found.waiting}
     return Done(said, counts)
 
 
-def _said_redelivery(count: int, left: int, waiting: int) -> str:
-    said = f"{many(count, 'event')} {'is' if count == 1 else 'are'} sent again."
+def _button(room: Room, name: str, owner: str) -> str:
+    """Return the word on the button that sends at once what waits; "" if there is none."""
+    card = room.desk.show(name, owner=owner, attempts=1)
+    return "" if card.standing.is_paused_by_admin else RESUME.get(card.look, "")
+
+
+def _said_redelivery(count: int, left: int, waiting: int, button: str) -> str:
+    said = [f"{many(count, 'event')} {'is' if count == 1 else 'are'} sent again."] if count else []
+    if count and button == RESUME[Look.FAILING]:
+        said.append(f"While the hook fails, they may wait for its next attempt; {button} sends them at once.")
+    elif count and button:
+        said.append(f"They wait; {button} sends them.")
     if left:
-        said += f" {many(left, 'event')} {'is' if left == 1 else 'are'} not public any more, or not in the log."
+        said.append(f"{many(left, 'event')} {'is' if left == 1 else 'are'} not public any more, or not in the log.")
     if waiting:
-        said += " It waits already: it is sent in its turn, and while the hook does not send, Resume sends it."
+        now = f", or at once with {button}" if button else ""
+        said.append(f"Nothing is sent twice: this event waits already. It is sent in its turn{now}.")
     if not count + left + waiting:
-        said += " Nothing in the log is what was asked for."
-    return said
+        said.append("Nothing is sent again, because nothing in the log is what was asked for.")
+    return " ".join(said)
 
 
 def _wanted(asked: Asked, now: float) -> dict[str, Any]:
@@ -117,13 +130,22 @@ def _wanted(asked: Asked, now: float) -> dict[str, Any]:
     return {"since": _time(text, now)} if given == ["since"] else {"id": text}
 
 
-def said_of(args: Mapping[bytes, list[bytes]]) -> str:
-    """Return what was done before the page was loaded, of its address: never a text from there."""
+def said_of(args: Mapping[bytes, list[bytes]], button: str = "") -> str:
+    """Return what was done before the page was loaded, of its address: never a text from there.
+
+    `button` is the word on the button that sends at once what waits.
+    """
     did = args.get(b"did", [b""])[-1].decode("ascii", "replace")
     if did != "redeliver":
         return SAID.get(did, "")
     count, left, waiting = (_number(args.get(name, [b""])[-1]) for name in (b"count", b"left", b"waiting"))
-    return _said_redelivery(count, left, waiting)
+    return _said_redelivery(count, left, waiting, button)
+
+
+def has_done(args: Mapping[bytes, list[bytes]]) -> bool:
+    """Return whether something was done: a redelivery of no event has not."""
+    did = args.get(b"did", [b""])[-1]
+    return did != b"redeliver" or _number(args.get(b"count", [b""])[-1]) > 0
 
 
 def _number(text: bytes) -> int:

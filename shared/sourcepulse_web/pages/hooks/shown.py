@@ -12,7 +12,7 @@ from sourcepulse.errors import ConfigError
 from sourcepulse.events.topics import HASHES_MAX, check_pattern
 from sourcepulse_web.pages.catalogue.json_text import tokens
 from sourcepulse_web.pages.hooks import view, words
-from sourcepulse_web.pages.hooks.actions import ACTIONS, NOT_SET_ASIDE, said_of
+from sourcepulse_web.pages.hooks.actions import ACTIONS, NOT_SET_ASIDE, has_done, said_of
 from sourcepulse_web.pages.hooks.answers import RefusedError, as_json, is_for_program, no_page, webhooks_of
 from sourcepulse_web.pages.hooks.page import Asker, Parts
 from sourcepulse_web.pages.hooks.queues import queue_values
@@ -155,6 +155,9 @@ class Shown:
         opened = _number(request, b"open")
         last = card.attempts[-1].number if card is not None and len(card.attempts) == ATTEMPTS else None
         purpose = f"edit {card.hook.name}" if edit and card is not None else "add"
+        chosen = None
+        if card is not None:
+            chosen = view.chosen_of(card, seen.delivered, now, runs=seen.runs, doubt=seen.doubt)
         return render(
             request,
             self._services,
@@ -163,9 +166,7 @@ class Shown:
             user=asker.user,
             rows=[view.row_of(each, now, runs=seen.runs) for each in seen.cards],
             most=webhooks.owner_hooks_max,
-            chosen=None
-            if card is None
-            else view.chosen_of(card, seen.delivered, now, runs=seen.runs, doubt=seen.doubt),
+            chosen=chosen,
             opened=opened,
             before=_number(request, b"before"),
             older=last,
@@ -173,7 +174,8 @@ class Shown:
             form=form,
             form_token=self.token(asker, purpose) if asker.user else "",
             edit=edit,
-            said=said_of(request.args or {}),
+            said=said_of(request.args or {}, chosen.resume if chosen else ""),
+            done=has_done(request.args or {}),
             runs=seen.runs,
             rules=words.rules(
                 webhooks, None if self._services.bridge is None else self._services.settings().log_keep_s

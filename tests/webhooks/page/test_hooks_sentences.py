@@ -8,12 +8,15 @@ import html
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sourcepulse.catalogue import example_of
 from sourcepulse.events.event import Event
+from sourcepulse_web.pages.hooks.words import rules
+from sourcepulse_web.webhooks.settings import WebhookSettings
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from support.events.bugzilla_events import Site
 from support.web.gateway import EXCHANGE
@@ -93,3 +96,11 @@ def test_what_a_bugzilla_hid_before_the_log_hears_of_it_is_not_opened_either(sit
     with site.opened_store() as store:
         store.attempts.forget([(event["source"], event["id"])], 2e9)
     assert [path for path in paths if SECRET in site.ask("GET", path).text] == []
+
+
+def test_the_rules_name_the_shorter_time_of_a_refused_event_where_there_is_one() -> None:
+    usual = WebhookSettings()
+    off = replace(usual, schedule=replace(usual.schedule, poison_again_s=usual.schedule.poison_s))
+    with_it, without = (next(each for each in rules(made, None) if "set aside" in each) for made in (usual, off))
+    assert "5 times over 10 min, or over 1 min at most within an hour of another one, is set aside" in with_it
+    assert "5 times over 10 min, is set aside" in without

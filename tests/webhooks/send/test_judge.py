@@ -77,6 +77,14 @@ def test_the_next_one_takes_a_minute_if_the_receiver_has_accepted_another_since_
         assert change.next_at == NOW - 61 + 600
 
 
+def test_an_hour_after_the_last_one_that_was_set_aside_a_refused_event_takes_ten_minutes_again() -> None:
+    for ago_s in (3_500, 3_700, -60):
+        was = Trouble(8, NOW - ago_s, NOW - ago_s, 422, "set-aside")
+        troubles = {POSITION: Trouble(4, NOW - 100, NOW, 422, "refused"), last_set_aside(422): was}
+        change = judge(answer(422), situation(standing=Standing(last_success_at=NOW - 60), troubles=troubles))
+        assert bool(change.set_aside) is (ago_s == 3_500), "also after a clock that was ahead"
+
+
 class Played:
     """A hook whose answers follow a clock that is passed in; a POST takes a moment, and one is made at a time.
 

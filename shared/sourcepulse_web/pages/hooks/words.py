@@ -215,6 +215,8 @@ def rules(settings: WebhookSettings, keep_s: float | None) -> list[str]:
     before = f"after {', '.join(pauses)} and then " if pauses else ""
     limit = span(settings.post_seconds)
     refused = f"{many(schedule.poison_tries, 'time')} over {span(schedule.poison_s)}"
+    if schedule.poison_again_s < schedule.poison_s:
+        refused += f", or over {span(schedule.poison_again_s)} at most within an hour of another one"
     return [
         f"A receiver has {limit} to answer.",
         f"No answer, 3xx, 408, 425, 429 and 5xx are tried again {before}every {last}; a Retry-After is obeyed.",

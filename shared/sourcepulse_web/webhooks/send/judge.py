@@ -38,6 +38,9 @@ REFUSED_ROW = -2
 #: loses six of them within two minutes.
 DOUBT = 2
 SURE_MAX = 8
+#: How long an event that is set aside makes the time of the next one shorter. Ten minutes for less than one event an
+#: hour keep no source behind, and after a quiet hour an outage of seconds must set nothing aside.
+ALIKE_SECONDS = 3_600.0
 #: The kinds of these troubles; the other kinds are outcomes.
 SET_ASIDE = "set-aside"
 IN_A_ROW = "row"
@@ -239,12 +242,13 @@ def _refused(answer: Answer, was: Situation) -> Change:
 def _alike(answer: Answer, was: Situation) -> int:
     """Return how many events were set aside with this status by a receiver that works, so far as that is sure.
 
-    Each one counts if the receiver accepted another event since the one before. Otherwise it is in doubt, and lowers
-    the number: of many sources, several may be at such an event at once, but a receiver that accepts nothing any more
-    is soon given the whole time again.
+    None if the last of them was more than an hour ago, or by the clock is still to come. Each one counts if the
+    receiver accepted another event since the one before. Otherwise it is in doubt, and lowers the number: of many
+    sources, several may be at such an event at once, but a receiver that accepts nothing any more is soon given the
+    whole time again.
     """
     last, success_at = was.troubles.get(last_set_aside(answer.status)), was.standing.last_success_at
-    if last is None or success_at is None:
+    if last is None or success_at is None or not 0.0 <= was.now - last.first_at <= ALIKE_SECONDS:
         return 0
     return last.tries if success_at > last.first_at else max(0, last.tries - DOUBT)
 

@@ -264,6 +264,34 @@ def test_a_hook_whose_events_are_all_refused_for_72_hours_is_parked() -> None:
     assert 72 * 3600 <= standing.since - NOW < 73 * 3600
 
 
+@pytest.mark.parametrize("status", [503, 401])
+def test_a_clock_that_was_a_year_ahead_at_the_first_failure_keeps_no_hook_from_being_parked(status: int) -> None:
+    year_s = 365 * 86_400.0
+    first = judge(answer(status), replace(situation(), now=NOW + year_s))
+    troubles = {at: each for at, each in first.troubles.items() if each is not None}
+    standing, now, tries = first.standing, NOW, 0
+    while standing.state is State.ON and now < NOW + 80 * 3600:
+        change = judge(answer(status), replace(situation(standing=standing, troubles=troubles), now=now))
+        standing, tries = change.standing, tries + 1
+        assert standing.failing_since is None or standing.failing_since <= now
+        assert standing.next_at is None or standing.next_at <= now + 2_160, "it is shown"
+        troubles = {at: each for at, each in (troubles | change.troubles).items() if each is not None}
+        now = change.next_at or now + 1800
+    assert standing.state is State.PARKED
+    assert 72 * 3600 <= standing.since - NOW < 73 * 3600
+
+
+def test_a_clock_that_was_ahead_in_the_middle_of_a_row_does_not_make_it_last_when_nothing_is_tried() -> None:
+    row = Trouble(140, NOW - 3_600, NOW + 365 * 86_400, 503, "row")
+    change = judge(answer(503), situation(troubles={ROW: row}))
+    kept = change.troubles[ROW]
+    assert kept is not None
+    assert (kept.first_at, kept.tries) == (NOW - 3_600, 141)
+    assert kept.next_at <= NOW + 2_160
+    later = judge(answer(503), replace(situation(troubles={ROW: kept}), now=NOW + 80 * 3600))
+    assert later.standing.failing_since == NOW + 80 * 3600
+
+
 def test_after_a_pause_the_first_failure_is_tried_again_soon() -> None:
     troubles = {
         HOOK: Trouble(140, NOW - 144 * 3600, NOW - 80 * 3600, 503, "retry"),

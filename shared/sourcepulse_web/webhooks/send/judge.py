@@ -19,6 +19,7 @@ from sourcepulse_web.webhooks.send.schedule import (
     is_interrupted,
     is_parked,
     is_set_aside,
+    pause_left,
     refusal_pause,
     refuses_all,
     retry_pause,
@@ -107,14 +108,16 @@ class Situation:
     def row(self, next_at: float, status: int | None) -> Trouble:
         """Return the row of tries without success, with this one, whose next one is due then."""
         former = self._going_on(ROW)
-        if former is None:
+        if former is None or former.first_at > self.now:
+            # A clock that was ahead at the first failure: how long it has lasted is counted from now on.
             return Trouble(1, self.now, next_at, status, IN_A_ROW)
-        return Trouble(former.tries + 1, former.first_at, max(former.next_at, next_at), status, IN_A_ROW)
+        due = self.now + pause_left(former, self.now, self.schedule)
+        return Trouble(former.tries + 1, former.first_at, max(due, next_at), status, IN_A_ROW)
 
     def refused(self, status: int | None) -> Trouble:
         """Return the row of events that were refused without success in between, with this one."""
         former = self.troubles.get(REFUSED_ROW)
-        if former is None:
+        if former is None or former.first_at > self.now:
             # As the attempt is recorded, so that a later attempt for this event finds it within the row.
             began_at = self.now if self.sent_at is None else self.sent_at
             return Trouble(1, began_at, self.now, status, EVENTS_IN_A_ROW)

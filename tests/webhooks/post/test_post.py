@@ -139,7 +139,8 @@ def test_redirects_are_failures_and_lead_nowhere() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("7", 7.0), ("0", 0.0), ("999999999", 999_999_999.0), ("99999999999", None), ("-5", None), ("1.5", None),
+    [("7", 7.0), ("0", 0.0), ("999999999", 999_999_999.0), ("99999999999", 999_999_999.0),
+     ("1" + "0" * 4_000, 100_000_000.0), ("00000000000030", 30.0), ("000", 0.0), ("-5", None), ("1.5", None),
      ("soon", None), ("", None), ("Fri, 99 Foo 2023 00:00:00 GMT", None)],
 )  # fmt: skip
 def test_retry_after_in_seconds(text: str, expected: float | None) -> None:

@@ -27,7 +27,7 @@ from sourcepulse_web.webhooks.post.signature import SECRET_PREFIX, sign
 from sourcepulse_web.webhooks.post.url import check_url
 from sourcepulse_web.webhooks.settings import WebhookSettings
 
-#: Digits of Retry-After in seconds; more is a mistake.
+#: Digits of Retry-After in seconds that are read; the first nine of more are longer than any pause that is obeyed.
 RETRY_AFTER_MAX_DIGITS = 9
 
 
@@ -159,7 +159,7 @@ def _retry_after_s(head: Head, now: float) -> float | None:
     if text is None:
         return None
     if text.isascii() and text.isdigit():
-        return float(text[:RETRY_AFTER_MAX_DIGITS]) if len(text) <= RETRY_AFTER_MAX_DIGITS else None
+        return float(text.lstrip("0")[:RETRY_AFTER_MAX_DIGITS] or "0")
     try:
         at = parsedate_to_datetime(text)
         return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)

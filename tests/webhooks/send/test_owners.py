@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from sourcepulse.errors import ConfigError, NothingThereError
 from sourcepulse_web.webhooks.desk.desk import Desk
 from sourcepulse_web.webhooks.hook import Handshake, State
 from sourcepulse_web.webhooks.post.signature import new_secret
@@ -263,6 +264,28 @@ def test_a_test_is_posted_at_once_whatever_the_state_and_changes_nothing(rig: Ri
     assert {each["type"] for each in bodies} == {"system.webhook.test.v1"}
     assert len({each["id"] for each in bodies}) == len(bodies)
     assert all(verifies(each, room.secrets[0]) for each in room.receiver.requests)
+
+
+def test_what_an_admin_pauses_posts_no_test_that_was_asked_for_before_and_posts_those_of_the_admin(rig: Rig) -> None:
+    room = rig.hook("room", "none")
+    desk = Desk(rig.store, rig.queues, rig.settings)
+    gate = Gate(room)
+    rig.start()
+    owner = "alice@example.org"
+    first, *others = [desk.test("room", owner=owner) for _ in range(4)]
+    gate.wait_for_post()
+    desk.pause("room")
+    gate.open()
+    last = desk.test("room")
+    for each in (first, last):
+        rig.wait_until(lambda asked=each: desk.test_result(asked) is not None)  # type: ignore[misc]
+    assert len(room.receiver.requests) == 2
+    for each in others:
+        with pytest.raises(NothingThereError):
+            desk.test_result(each)
+    with pytest.raises(ConfigError):
+        desk.test("room", owner=owner)
+    assert rig.store.tests() == []
 
 
 def test_without_consent_nothing_is_posted_where_it_is_required_and_it_is_asked_for_again(tmp_path: Path) -> None:

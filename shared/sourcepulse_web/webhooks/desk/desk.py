@@ -156,8 +156,7 @@ class Desk:
         ConfigError for an owner whose hook an admin paused.
         """
         hook = self._cards.hook(name, owner)
-        self._limits.check_pause(hook, owner)
-        return self._store.ask_test(hook.name, self._clock())
+        return self._store.ask_test(hook.name, self._clock(), check=lambda: self._limits.check_pause(hook, owner))
 
     def test_result(self, number: int) -> Attempt | None:
         """Return what came of a test; None while there is nothing yet."""
@@ -181,7 +180,7 @@ class Desk:
         """POST nothing until `resume`; events go on being stored.
 
         A hook that does not send anyway stays as it is, unless an admin pauses it: then its owner can neither resume,
-        test nor remove it.
+        test nor remove it, and tests that are not sent yet never are.
         """
         hook = self._cards.hook(name, owner)
         now = self._clock()

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The tests that owners ask for: POSTed at once, whatever the state of the hook, and only recorded."""
+"""The tests that owners ask for: POSTed at once, whatever the state of the hook, and only recorded.
+
+Those that were asked for before an admin paused the hook are dropped.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class Trials:
             line = self._lines.by_name.get(asked.hook)
             if line is None:
                 continue
-            if self._may_begin(line.hook):
+            if line.standing.is_paused_by_admin and asked.asked_at <= line.standing.since:
+                # Its owner asked for it before; what is asked for since is the admin's.
+                self._store.drop_test(asked.number)
+            elif self._may_begin(line.hook):
                 self._begun[asked.number] = line.hook
                 self._posting.post(self._job(line, asked))
             else:

@@ -50,6 +50,7 @@ class HookStore:
         self._tests = Tests(self._file)
         self.tests = self._tests.asked
         self.end_test = self._tests.end
+        self.drop_test = self._tests.drop
         self.test_result = self._tests.result
 
     def __enter__(self) -> Self:
@@ -186,9 +187,14 @@ class HookStore:
         with self._file.write(durable=False) as db:
             db.execute("INSERT OR REPLACE INTO consents VALUES (?, ?, ?, ?, ?, ?, ?)", (number_of(db, name), *consent))
 
-    def ask_test(self, name: str, now: float) -> int:
-        """Ask the sender for a test event, and return the number of the test."""
-        number = self._tests.ask(name, now)
+    def ask_test(self, name: str, now: float, *, check: Callable[[], None] = lambda: None) -> int:
+        """Ask the sender for a test event, and return the number of the test.
+
+        What `check` raises in the same transaction passes through, and nothing is asked for.
+        """
+        with self._file.batch():
+            check()
+            number = self._tests.ask(name, now)
         self.wake_sender()
         return number
 

@@ -41,6 +41,11 @@ class Tests:
             ).fetchone()
         return int(row[0])
 
+    def drop(self, number: int) -> None:
+        """Remove a test that is not to be sent."""
+        with self._file.write(durable=False) as db:
+            db.execute("DELETE FROM tests WHERE number = ? AND attempt IS NULL", (number,))
+
     def asked(self) -> list[AskedTest]:
         """Return the tests that were not sent yet, oldest first."""
         with self._file.read() as db:

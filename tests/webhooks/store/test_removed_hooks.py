@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sourcepulse_web.webhooks.hook import Attempt, Hook
 from sourcepulse_web.webhooks.post.signature import new_secret
+from sourcepulse_web.webhooks.send.upkeep import Upkeep
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import KeptConsent, Trouble
 from sourcepulse_web.webhooks.store.store import HookStore
@@ -60,6 +63,38 @@ def test_of_removed_hooks_no_byte_stays_while_another_process_uses_the_store(tmp
         assert left_in(tmp_path, *marks, *[f"{SECRET}{name}" for name in names[4:]]) == []
         assert sender.problems() == []
         assert all(sender.attempts.of_hook(name, 5) and len(sender.secrets(name)) == 2 for name in names[:4])
+
+
+@pytest.mark.parametrize("cause", ["a reader", "a kill"])
+def test_what_a_removal_could_not_empty_leaves_the_write_ahead_log_a_second_after_the_reader_or_the_kill(
+    tmp_path: Path, cause: str
+) -> None:
+    url, seconds = "https://chat.example.org/a-secret-path", 0.0
+    with (
+        HookStore(tmp_path / "webhooks.db") as store,
+        HookStore(tmp_path / "webhooks.db") as sender,
+        HookQueues(tmp_path / "log.db", EXCHANGE) as queues,
+        closing(sqlite3.connect(tmp_path / "webhooks.db", isolation_level=None)) as reader,
+    ):
+        upkeep = Upkeep(sender, queues, lambda: NOW, lambda: seconds)
+        upkeep.trim()
+        store.add(Hook(name="room", url=url, topics=("#",)), SECRET, NOW)
+        if cause == "a reader":
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM hooks").fetchone()
+            store.remove("room")
+            seconds += 1.0
+            upkeep.trim()
+        else:
+            with store.batch():
+                # What comes after the commit is not reached.
+                store.remove("room")
+        assert left_in(tmp_path, "a-secret-path") == [("webhooks.db-wal", "a-secret-path")]
+        if reader.in_transaction:
+            reader.execute("COMMIT")
+        seconds += 1.0
+        upkeep.trim()
+        assert left_in(tmp_path, "a-secret-path") == []
 
 
 @pytest.mark.parametrize("seed", [1, 6, 12, 15])

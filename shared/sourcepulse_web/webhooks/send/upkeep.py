@@ -16,6 +16,8 @@ TOUCH_SECONDS = 1.0
 #: The time between two removals of what is not kept, and while more than one of them can remove is left.
 TRIM_SECONDS = 60.0
 TRIM_AGAIN_SECONDS = 1.0
+#: How soon the write-ahead log is emptied of what was removed, where the removal was killed or a reader was in the way.
+SCRUB_SECONDS = 1.0
 #: How soon what a receiver answered to a withdrawn event is blanked.
 FORGET_SECONDS = 1.0
 #: The time between two removals of what is known of hidden events; all that is set aside is read for it.
@@ -35,7 +37,8 @@ class Upkeep:
         self._forgetting = Forgetting(store, queues)
         self._clock = clock
         self._monotonic = monotonic
-        self._touch_at = self._trim_at = self._forget_at = self._trim_forgotten_at = float("-inf")
+        self._touch_at = self._trim_at = self._scrub_at = float("-inf")
+        self._forget_at = self._trim_forgotten_at = float("-inf")
 
     def touch(self) -> None:
         """Show that the sender is at work, and where it is woken."""
@@ -51,12 +54,18 @@ class Upkeep:
         self._forgetting.turn(self._clock())
 
     def trim(self) -> None:
-        """Remove old attempts, tests and secrets, a little each time; sooner again while there is more."""
+        """Remove old attempts, tests and secrets, a little each time; sooner again while there is more.
+
+        What was removed before leaves the write-ahead log as soon as it can.
+        """
         if self._monotonic() >= self._trim_at:
             self._trim_at = self._monotonic() + TRIM_SECONDS
             if self._store.trim(self._clock()):
                 self._trim_at = self._monotonic() + TRIM_AGAIN_SECONDS
             self._remove_left_queues()
+        if self._monotonic() >= self._scrub_at:
+            self._scrub_at = self._monotonic() + SCRUB_SECONDS
+            self._store.scrub()
         if self._monotonic() >= self._trim_forgotten_at:
             self._trim_forgotten_at = self._monotonic() + TRIM_FORGOTTEN_SECONDS
             self._store.attempts.trim_forgotten(self._clock(), self._queues.oldest_at())

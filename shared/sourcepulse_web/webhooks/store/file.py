@@ -25,7 +25,7 @@ REWRITE_MAX_BYTES = 64 * 1024 * 1024
 #: Of `keeper.scrub`: whether the file is to be rewritten as well.
 REWRITE = 2
 #: How long emptying the write-ahead log waits for readers.
-_CHECKPOINT_WAIT_SECONDS = 0.2
+CHECKPOINT_WAIT_SECONDS = 0.2
 
 
 class StoreFile:
@@ -97,28 +97,31 @@ class StoreFile:
         with self._lock:
             return self._file.data_version()
 
-    def scrub(self, *, rewrites: bool = False) -> bool:
+    def scrub(self, *, rewrites: bool = False, wait_s: float = CHECKPOINT_WAIT_SECONDS) -> bool:
         """Empty the write-ahead log, which may hold a removed text; False if a reader is in the way, for now.
 
         With `rewrites`, a file that is not too large is rewritten first: where SQLite moved rows from page to page
         it leaves the former bytes, which `secure_delete` does not find when the row is deleted later.
         """
-        with self._lock:
-            with (
-                self._file.exclusive(),
-                closing(sqlite3.connect(self._file.path, timeout=_CHECKPOINT_WAIT_SECONDS, isolation_level=None)) as db,
-            ):
-                if rewrites and self.path.stat().st_size <= REWRITE_MAX_BYTES:
+        with (
+            self._lock,
+            # No removal of another process comes between, whose mark would be taken for that of an earlier one.
+            self._file.exclusive(),
+            closing(sqlite3.connect(self._file.path, timeout=wait_s, isolation_level=None)) as db,
+        ):
+            if rewrites:
+                if self.path.stat().st_size <= REWRITE_MAX_BYTES:
                     # Secrets belong into no temporary file.
                     db.execute("PRAGMA temp_store = MEMORY")
                     db.execute("VACUUM")
-                if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                    return False
-            with self._file.write(durable=False) as db:
-                db.execute("UPDATE keeper SET scrub = 0 WHERE ? OR scrub < ?", (rewrites, REWRITE))
+                # Behind a reader only the log is left to be emptied, which later calls try without another rewriting.
+                db.execute("UPDATE keeper SET scrub = min(scrub, 1)")
+            if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                return False
+            db.execute("UPDATE keeper SET scrub = 0 WHERE scrub < ?", (REWRITE,))
             return True
 
-    def scrub_if_due(self, *, rewrites: bool = False) -> None:
+    def scrub_if_due(self, *, rewrites: bool = False, wait_s: float = CHECKPOINT_WAIT_SECONDS) -> None:
         """Do so if something was removed since; a later call tries again what fails."""
         if self._batch is not None:
             # Only what is committed can leave the write-ahead log.
@@ -127,7 +130,7 @@ class StoreFile:
             (is_due,) = db.execute("SELECT scrub FROM keeper").fetchone()
         if is_due:
             with suppress(HookStoreError):
-                self.scrub(rewrites=rewrites and is_due == REWRITE)
+                self.scrub(rewrites=rewrites and is_due == REWRITE, wait_s=wait_s)
 
     def problems(self) -> list[str]:
         """Return the problems that SQLite finds in the whole file; empty if it is sound."""

@@ -232,6 +232,10 @@ class HookStore:
         if ear:
             send_wake(ear)
 
+    def scrub(self) -> None:
+        """Empty the write-ahead log of what was removed, if a removal could not, or was killed; waits for no reader."""
+        self._file.scrub_if_due(wait_s=0.0)
+
     def trim(self, now: float) -> bool:
         """Remove what is not kept any longer, a little with each call: attempts, tests, secrets that ended.
 

@@ -24,7 +24,7 @@ from support.doctor import Examined, examine
 from support.web.gateway import Gateway
 from support.webhooks.hooks_of import add_hook, sender_of, state_of
 
-GATEWAY = ("SP411", "SP412", "SP413", "SP414", "SP415")
+GATEWAY = ("SP411", "SP412", "SP413", "SP414", "SP415", "SP416")
 NO_RIGHTS = {"configure": "^$", "write": "^$", "read": "^$"}
 
 
@@ -72,10 +72,21 @@ def test_webhooks_are_looked_at_their_sender_their_store_and_parked_ones(gateway
     wait_until(lambda: state_of(gateway)["parked"] == 1)
     found = examine(*options)
     assert of_gateway(found) == [("SP415", "warning"), ("SP411", "ok")]
-    assert "1 webhook is parked; nothing is POSTed there" in found.one("SP415")["found"]
-    (command,) = found.repair("SP415")
+    named = "1 webhook is parked; nothing is POSTed there: room (the receiver answered 503)"
+    assert named == found.one("SP415")["found"]
+    command, shows = found.repair("SP415")
+    assert "webhook show room" in shows
     listed = subprocess.run([*shlex.split(command), "--json"], check=True, capture_output=True, text=True)
     assert json.loads(listed.stdout)["state"] == "parked"
+    with HookStore(gateway.folder / "webhooks.db") as store:
+        store.set_standing("room", Standing(state=State.OFF, reason="the receiver answered 410"))
+    wait_until(lambda: state_of(gateway)["off"] == 1)
+    found = examine(*options)
+    # A receiver is somebody else's.
+    assert of_gateway(found) == [("SP416", "warning"), ("SP411", "ok"), ("SP413", "ok")]
+    assert found.one("SP416")["found"].endswith("1 switched off by the receiver: room (the receiver answered 410)")
+    shown = subprocess.run(shlex.split(found.repair("SP416")[1]), check=True, capture_output=True, text=True)
+    assert "off, because the receiver answered 410" in shown.stdout
     damaged = tmp_path / "damaged.db"
     damaged.write_bytes(b"not a database" * 100)
     damaged.chmod(0o600)

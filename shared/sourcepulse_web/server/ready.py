@@ -11,7 +11,7 @@ from twisted.web.resource import Resource
 
 from sourcepulse.events.event import format_time
 from sourcepulse_web.services import HooksState
-from sourcepulse_web.webhooks.hook import State
+from sourcepulse_web.webhooks.desk.card import Look
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -64,7 +64,7 @@ def _of_hooks(hooks: HooksState) -> dict[str, Any] | None:
         "sender_up": hooks.sender_up,
         "sender_problem": hooks.sender_problem,
         "store_problem": hooks.figures.problem,
-        "parked": hooks.figures.states.get(State.PARKED, 0),
+        **{each.value: hooks.figures.states.get(each, 0) for each in (Look.FAILING, Look.PARKED, Look.OFF)},
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class Finding:
     found: str
     advice: str = ""
     commands: tuple[str, ...] = ()
-    #: Whether it counts that this was not checked; not if a setting would be needed that most sites do not have.
+    #: Whether the exit code depends on it; not if a setting would be needed that most sites do not have, and not if
+    #: others must mend it.
     counts: bool = True
 
     def __post_init__(self) -> None:
@@ -91,6 +92,11 @@ def broken(id_: str, about: object, found: str, **values: object) -> Finding:
 def warning(id_: str, about: object, found: str, **values: object) -> Finding:
     """Return a finding that delays or endangers events."""
     return _bad(State.WARNING, id_, about, found, values)
+
+
+def note(id_: str, about: object, found: str, **values: object) -> Finding:
+    """Return a doubt about what is not ours, such as a receiver of a webhook; the exit code does not depend on it."""
+    return replace(_bad(State.WARNING, id_, about, found, values), counts=False)
 
 
 def unchecked(id_: str, about: object, why: str, *, counts: bool = True) -> Finding:

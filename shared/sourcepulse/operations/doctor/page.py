@@ -37,7 +37,8 @@ root. It finds by itself the outbox (from the settings), and the repositories an
 user may not read.
 
 Exit code 0: all is well. 1: something is broken. 2: nothing is known to be broken, but something is doubtful, or could
-not be checked, for the reason that is printed. `--json` prints one object, which `sourcepulse schema doctor` describes.
+not be checked, for the reason that is printed. SP416 does not count: a receiver of a webhook is somebody else's.
+`--json` prints one object, which `sourcepulse schema doctor` describes.
 
 This page has everything that it can find. It is made from the same table, `operations/doctor/checks.toml`; words in
 capitals stand for what the doctor prints. For root it prints `runuser -u OWNER --` before commands that the owner of a

@@ -44,6 +44,7 @@ def test_a_gateway_is_asked_whether_it_is_ready_and_none_where_the_settings_have
     found = examine(*options)
     assert of_gateway(found) == [("SP411", "broken")]
     assert "no web gateway answers at" in found.one("SP411")["found"]
+    assert "no webhook is POSTed" in found.one("SP411")["consequence"]
     (command,) = found.repair("SP411")
     assert f"web --config {gateway.configuration} --broker file://{gateway.log}" in command
     gateway.start()

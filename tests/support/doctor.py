@@ -19,7 +19,7 @@ from sourcepulse.catalogue import schema_for
 from sourcepulse.operations.doctor.table import table
 from support.in_process import run_command
 
-COMMAND_LIMIT_SECONDS = 60.0
+COMMAND_LIMIT_SECONDS = 120.0
 BAD = ("broken", "warning")
 
 

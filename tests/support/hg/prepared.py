@@ -15,6 +15,8 @@ import pytest
 
 from support.hg.sites import EXTENSION_FOLDER, VENV_HG, Site, require
 
+PATIENCE_SECONDS = 30.0
+
 
 @dataclass(frozen=True)
 class PreparedSite:
@@ -41,10 +43,12 @@ def prepared_site(folder: Path, prepare: Callable[[Site], None]) -> PreparedSite
 
 @contextmanager
 def as_own(site: Site) -> Iterator[Site]:
-    """Meanwhile, this process has the environment of the site, and its hg."""
+    """Meanwhile, this process has the environment of the site and its hg, and its doctor is patient."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in site.environ.items():
             patch.setenv(name, value)
+        # An hg may take longer to start on a loaded machine than the doctor waits for it.
+        patch.setattr("sourcepulse.operations.doctor.doctor.READ_LIMIT_SECONDS", PATIENCE_SECONDS)
         patch.setenv("PATH", os.pathsep.join([str(VENV_HG.path.parent), site.environ["PATH"]]))
         yield site
 

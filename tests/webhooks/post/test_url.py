@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -227,7 +228,7 @@ def test_what_the_admin_allows_by_name_may_be_private_and_without_tls(url: str, 
         ("http://localhost/in", "https://"),
         ("https://localhost/in", INSIDE),
         ("https://localhost:443/in", INSIDE),
-        ("https://chat.internal:22/in", GOES),
+        ("https://chat.internal:22/in", "a webhook goes to port 443, 80, not 22"),
         ("https://other.internal/in", INSIDE),
         ("https://a.chat.internal/in", INSIDE),
         ("https://10.1.2.4/in", NOT_PUBLIC),
@@ -249,6 +250,24 @@ def test_http_and_more_ports_are_settings() -> None:
         check_url("http://chat.example.org/in", settings)
     with pytest.raises(ConfigError, match="port 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 or another of the 441 in"):
         check_url("https://a.example.org/", WebhookSettings(ports=tuple(range(1, 443))))
+
+
+def test_what_the_admin_is_to_write_for_http_is_enough_at_once() -> None:
+    for url, entry in (
+        ("http://localhost:8000/in", "localhost:8000"),
+        ("http://localhost/in", "localhost"),
+        ("http://[::1]:8000/", "[::1]:8000"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(f'in [webhooks]: allow = ["{entry}"]')):
+            check_url(url, USUAL)
+        assert check_url(url, WebhookSettings(allow=(entry,))).allowed
+
+
+def test_another_port_of_an_allowed_host_is_refused_with_those_at_which_it_works() -> None:
+    allowed = WebhookSettings(allow=("localhost",))
+    assert check_url("http://localhost:80/", allowed).port == 80
+    with pytest.raises(ConfigError, match=r"a webhook goes to port 443, 80, not 8000; .* or localhost:8000 to allow"):
+        check_url("http://localhost:8000/", allowed)
 
 
 def test_a_target_shows_neither_path_nor_query() -> None:

@@ -88,7 +88,7 @@ def check_url(text: str, settings: WebhookSettings) -> Target:
     if scheme == "http" and not (settings.http or allowed):
         raise ConfigError(
             "the URL of a webhook begins with https://, because anyone on the way can read and change what is sent "
-            f"over http; the admin can allow http for {bracketed(host)} in [webhooks] allow"
+            f'over http; the admin can allow it for this host in [webhooks]: allow = ["{_entry(host, port, settings)}"]'
         )
     _check_port(host, port, settings)
     if not allowed:
@@ -111,6 +111,11 @@ def is_allowed(host: str, port: int, settings: WebhookSettings) -> bool:
     """Return whether `allow` has the host, alone or with this port."""
     shown = bracketed(host)
     return not {host, shown, f"{shown}:{port}"}.isdisjoint(_allow(settings))
+
+
+def _entry(host: str, port: int, settings: WebhookSettings) -> str:
+    """Return what `allow` must have for a host at a port: the host is enough at a port of `ports`."""
+    return bracketed(host) if port in settings.ports else f"{bracketed(host)}:{port}"
 
 
 def bracketed(host: str) -> str:
@@ -164,7 +169,8 @@ def _check_port(host: str, port: int, settings: WebhookSettings) -> None:
         return
     # Where http is refused, its port is of no use.
     plain = SCHEME_PORTS["http"]
-    usable = [each for each in settings.ports if settings.http or each != plain] or list(settings.ports)
+    has_http = settings.http or is_allowed(host, plain, settings)
+    usable = [each for each in settings.ports if has_http or each != plain] or list(settings.ports)
     ports = ", ".join(str(each) for each in usable[:PORTS_SHOWN])
     if len(usable) > PORTS_SHOWN:
         ports += f" or another of the {len(usable)} in [webhooks] ports"

@@ -257,7 +257,8 @@ def test_a_hook_that_its_receiver_switched_off_comes_back_with_resume(
 
 def test_a_sender_that_ended_is_named_by_test(site: HookSite, rig: Rig, receiver: Receiver) -> None:
     site.ok("add", "chat", receiver.url, "--topic", "#")
+    assert "does not run" not in site.ok("resume", "chat").stderr
     rig.stop()
-    rig.store.touch_sender(time.time() - 3600)
+    assert "the sender does not run" in site.ok("resume", "chat").stderr, "at once"
     ran = site.run("test", "chat")
     assert (ran.returncode, "`sourcepulse web` starts it" in ran.stderr) == (3, True)

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.webhooks.errors import HookStoreReplacedError
@@ -161,6 +162,8 @@ class Sender:
             self._queues.wait(END_POLL_SECONDS)
         self._posting.stop(max(0.0, deadline - time.monotonic()))
         self._guarded(self._record_the_last)
+        with suppress(SourcePulseError):
+            self._upkeep.end()
 
     def _record_the_last(self) -> float:
         self._record()

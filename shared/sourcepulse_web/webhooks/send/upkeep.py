@@ -46,6 +46,10 @@ class Upkeep:
             self._store.touch_sender(self._clock(), self._queues.ear)
             self._touch_at = self._monotonic() + TOUCH_SECONDS
 
+    def end(self) -> None:
+        """Show at once that the sender is not at work any more."""
+        self._store.note_sender_ended()
+
     def forget_withdrawn(self) -> None:
         """Blank what receivers answered to events that the log has withdrawn."""
         if self._monotonic() < self._forget_at:

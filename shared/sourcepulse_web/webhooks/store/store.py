@@ -219,8 +219,13 @@ class HookStore:
         with self._file.write(durable=False) as db:
             db.execute("UPDATE keeper SET seen_at = ?, ear = ?", (now, ear))
 
+    def note_sender_ended(self) -> None:
+        """Record that the sender is not at work any more, so that nothing is asked of it in vain."""
+        with self._file.write(durable=False) as db:
+            db.execute("UPDATE keeper SET seen_at = NULL")
+
     def sender_seen_at(self) -> float | None:
-        """Return when the sender was last at work; None if it never was."""
+        """Return when the sender was last at work; None if it never was, or has ended."""
         with self._file.read() as db:
             (at,) = db.execute("SELECT seen_at FROM keeper").fetchone()
         return None if at is None else float(at)

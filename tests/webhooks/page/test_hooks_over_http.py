@@ -176,6 +176,22 @@ def test_an_event_that_waits_already_is_not_called_sent_again_and_the_button_tha
         assert site.post("/hooks/waiting/redeliver", fields).document["said"].endswith(f"with {button}.")
 
 
+def test_a_time_that_cannot_be_used_comes_back_in_its_form_with_what_is_wrong(site: HookedSite) -> None:
+    site.add("since", URL, "hg.#")
+    for text, words in (("yesterday", "is not a time before now"), ("2231-01-01T00:00Z", "name an earlier one")):
+        answer = site.send_form("/hooks/since/redeliver", {"since": text}, of="/hooks/since")
+        assert answer.status == 400
+        assert f'name="since" value="{text}" required' in answer.text
+        assert words in re.search(r'id="since-error">(.*?)</p>', answer.text)[1]  # type: ignore[index]
+        assert '<details class="since" open>' in answer.text
+
+
+def test_what_is_published_of_a_hook_is_explained_behind_a_link(site: HookedSite) -> None:
+    page = site.ask("GET", "/hooks").text
+    link = re.search(r'What happens to a hook is an event too.*href="([^"]+)"', page)[1]  # type: ignore[index]
+    assert "system.webhook.failing" in site.page(link)
+
+
 @pytest.mark.parametrize(
     ("action", "fields", "status"),
     [

@@ -14,7 +14,7 @@ from sourcepulse_web.pages.hooks.answers import EXPIRED, RefusedError, as_json, 
 from sourcepulse_web.pages.hooks.asked import Asked, is_by_own_page, read
 from sourcepulse_web.pages.hooks.check import FIELDS, checked, form_asked, sentence_of
 from sourcepulse_web.pages.hooks.page import Asker, Parts
-from sourcepulse_web.pages.hooks.shown import Seen, Shown, seen_of
+from sourcepulse_web.pages.hooks.shown import Seen, Shown, Since, seen_of
 from sourcepulse_web.pages.hooks.view import Form
 from sourcepulse_web.server.page import render
 from sourcepulse_web.webhooks.errors import HookExistsError
@@ -63,9 +63,14 @@ class Changed:
             return await self._again(request, asker, asked, name, action)
         if action == "edit" and not asked.is_json:
             return await self._edit(request, asker, name, asked)
-        done: Done = await self._parts.desks.run(
-            asker.user, lambda room: perform(room, action, name, asker.user, _without_token(asked))
-        )
+        try:
+            done: Done = await self._parts.desks.run(
+                asker.user, lambda room: perform(room, action, name, asker.user, _without_token(asked))
+            )
+        except ConfigError as error:
+            if asked.is_json or action != "redeliver" or not asked.fields.get("since"):
+                raise
+            return await self._since_again(request, asker, name, Since(asked.text("since"), sentence_of(error)))
         if asked.is_json:
             return as_json(request, 202 if action == "test" else 200, {"said": done.said, **done.more})
         if done.secret:
@@ -117,6 +122,13 @@ class Changed:
         seen: Seen = await self._shown.read(asker, lambda room: seen_of(room, asker, name))
         body = self._shown.page(request, asker, seen, form=form, edit=edit)
         request.setResponseCode(400 if is_wrong else 200)
+        return body
+
+    async def _since_again(self, request: Request, asker: Asker, name: str, since: Since) -> bytes:
+        """Return the page of a hook with the time that cannot be used, and why."""
+        seen: Seen = await self._shown.read(asker, lambda room: seen_of(room, asker, name))
+        body = self._shown.page(request, asker, seen, form=Form(), since=since)
+        request.setResponseCode(400)
         return body
 
     def _secret(self, request: Request, asker: Asker, name: str, secret: str, said: str, doubt: str = "") -> bytes:

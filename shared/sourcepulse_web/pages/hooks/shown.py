@@ -78,6 +78,13 @@ def _body(room: Room, attempt: Attempt, sight: Sight) -> bytes | None:
     return loaded.body if is_same else None
 
 
+class Since(NamedTuple):
+    """The time since which all is sent again, as it was typed, and what is wrong with it."""
+
+    text: str = "1h"
+    error: str = ""
+
+
 class Shown:
     """Answers GET."""
 
@@ -149,7 +156,16 @@ class Shown:
         form = view.form_of(card.hook) if card is not None and edit else view.Form()
         return self.page(request, asker, seen, form=form, edit=edit)
 
-    def page(self, request: Request, asker: Asker, seen: Seen, *, form: view.Form, edit: bool = False) -> bytes:
+    def page(
+        self,
+        request: Request,
+        asker: Asker,
+        seen: Seen,
+        *,
+        form: view.Form,
+        edit: bool = False,
+        since: Since | None = None,
+    ) -> bytes:
         """Return the list with the form, and the chosen hook."""
         now, webhooks, card = self._services.clock(), webhooks_of(self._services), seen.card
         opened = _number(request, b"open")
@@ -174,6 +190,7 @@ class Shown:
             form=form,
             form_token=self.token(asker, purpose) if asker.user else "",
             edit=edit,
+            since=since or Since(),
             said=said_of(request.args or {}, chosen.resume if chosen else ""),
             done=has_done(request.args or {}),
             runs=seen.runs,

@@ -224,6 +224,8 @@ class Desk:
         if failed:
             return redeliver_failed(self._queues, hook.name)
         if since is not None:
+            if since > self._clock():
+                raise ConfigError("no event is from a time that is still to come; name an earlier one")
             return Redelivery(self._queues.since(hook.name, since))
         if id is None:
             raise ConfigError("name an event by its id, or ask for all that is set aside, or those since a time")

@@ -50,7 +50,9 @@ def settings_of(config: Config, args: argparse.Namespace) -> WebSettings:
         if found.webhooks is not None:
             check_ca_file(found.webhooks)
     except ConfigError as error:
-        files = config.sources(TABLES)
+        # Where the error names a table, the others have nothing to do with it.
+        named = [each for each in TABLES if f"[{each}]" in str(error) or f"[{each}." in str(error)]
+        files = config.sources(named or TABLES)
         # An option is where the admin sees it.
         raise error if str(error).startswith("--") or not files else ConfigError(f"{error} ({files})") from None
     return found

@@ -82,6 +82,8 @@ def test_a_secret_that_a_receiver_knows_already_is_kept_and_not_printed(site: Ho
     ran = site.run("add", "other", URL, "--topic", "#", "--secret-file", str(file))
     assert ran.returncode == 2
     assert "hunter2" not in ran.stderr
+    assert f"the secret file {file} must contain one line: whsec_ and 24 to 64 random bytes" in ran.stderr
+    assert "rotate" not in ran.stderr, "there is no webhook yet"
     assert site.run("add", "other", URL, "--topic", "#", "--secret-file", "/none").returncode == 2
 
 
@@ -97,6 +99,7 @@ def test_what_is_wrong_is_named_with_what_to_do(site: HookSite) -> None:
         (("pause", "nothing"), 3, "`sourcepulse webhook list` shows those that there are"),
         (("redeliver", "chat-room"), 2, "name an event by its ID, or use --failed or --since"),
         (("redeliver", "chat-room", "1", "--failed"), 2, "name an event by its ID"),
+        (("redeliver", "chat-room", "--since", "2231-01-01T00:00:00Z"), 2, "name an earlier one"),
         (("redeliver", "chat-room", "1"), 3, "no attempt for '1'"),
         (("drop", "chat-room", "1"), 3, "has set aside no event"),
         (("edit", "chat-room"), 2, "name what to change"),

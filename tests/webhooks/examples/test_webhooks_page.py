@@ -133,6 +133,10 @@ def test_every_command_of_the_page_does_what_the_page_says(site: Site) -> None:
     (site.folder / "FILE").write_text(listed, encoding="utf-8")
     run("sourcepulse webhook remove NAME --apply")
     assert run("sourcepulse webhook import FILE").startswith("chat-room whsec_")
+    local = "sourcepulse webhook add try http://127.0.0.1:8000/ --topic '#'"
+    spans.remove(local)
+    assert 'allow = ["127.0.0.1:8000"]' in TEXT
+    assert site.run(local.replace("127.0.0.1:8000", site.receiver.allowed)).startswith("whsec_")
     assert spans == set()
 
 

@@ -107,6 +107,9 @@ def test_each_change_is_one_numbered_event_on_the_bus_and_nothing_else_is(
     assert {event.source for event in events} == {"system://tree/webhooks"}
     assert [event.numbers and event.numbers.sequence for event in events] == [1, 2, 3, 4, 5]
     assert [event.subject for event in events][3:] == ["webhook/chat-room", "webhook/dashboard"]
+    of_one = "the webhook chat-room of alice@x.org set 1 event aside of the type hg.push.v1: "
+    assert events[1].data["message"].startswith(of_one)
+    assert events[1].data["message"].endswith("; 1 is set aside now, and the others go on")
     parked = events[2].data
     assert (parked["owner"], parked["host"], parked["waiting"]) == ("alice@x.org", "chat.example.org", 1887)
     assert events[4].data["owner"] == ""
@@ -178,6 +181,7 @@ def test_refusals_are_reported_at_most_once_an_hour_with_their_number(tmp_path: 
             ("chat-room", 1), ("dashboard", 1), ("chat-room", 4),
         ]  # fmt: skip
         assert events[2].data["set_aside"] == 5
+        assert "set 4 events aside, the last one of the type hg.push.v1: " in events[2].data["message"]
     with running(tmp_path, clock=clock) as notices:
         for _ in range(3):
             notices.refused(HOOK, about(REFUSALS, 422, None, set_aside=8), at=clock.at, type_="hg.push.v1")

@@ -156,7 +156,7 @@ def test_the_parts_are_beside_the_log_unless_the_store_is_named(tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"webhooks are off; write the table \[webhooks\]"):
         place(f'broker = "file://{log}"')
     with pytest.raises(ConfigError, match=r"did you mean 'keep_days'\? \(webhooks is set in .*c\.toml\)"):
-        place(f'broker = "file://{log}"\n[webhooks]\nkep_days = 1')
+        place(f'broker = "file://{log}"\n[web]\n[webhooks]\nkep_days = 1')
 
 
 def test_the_example_configuration_has_every_key_with_its_default() -> None:

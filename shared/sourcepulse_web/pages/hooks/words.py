@@ -157,9 +157,17 @@ def consent(card: Card, now: float) -> str:
 def answer(attempt: Attempt) -> str:
     """Return `204` or `503 try later`: the status, and the first words of the answer; without one, the reason."""
     if attempt.status is None:
-        return shown(attempt.reason)[:FIRST_WORDS_CHARACTERS] or attempt.outcome
-    words = "" if is_good(attempt) else " ".join(attempt.excerpt.split())[:FIRST_WORDS_CHARACTERS]
+        return first_words(shown(attempt.reason)) or attempt.outcome
+    words = "" if is_good(attempt) else first_words(" ".join(attempt.excerpt.split()))
     return f"{attempt.status} {shown(words)}".strip()
+
+
+def first_words(text: str) -> str:
+    """Return the first words of a text, with … if there are more."""
+    if len(text) <= FIRST_WORDS_CHARACTERS:
+        return text
+    words = text[: FIRST_WORDS_CHARACTERS + 1].rpartition(" ")[0] or text[:FIRST_WORDS_CHARACTERS]
+    return f"{words} …"
 
 
 def is_good(attempt: Attempt) -> bool:

@@ -14,8 +14,10 @@ from sourcepulse.errors import EXIT_OK, ConfigError
 from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
 from sourcepulse_web.webhooks.commands.hints import counted, warn_if_not_running
 from sourcepulse_web.webhooks.hook import Handshake
+from sourcepulse_web.webhooks.post.signature import SECRET_MAX_BYTES, SECRET_MIN_BYTES, SECRET_PREFIX, key_of
 
 SECRET_FILE_MAX_BYTES = 1024
+SECRET_FORM = f"{SECRET_PREFIX} and {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} random bytes in base64"
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +76,17 @@ def _read_secret(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"the secret file {path} cannot be read: {error.strerror}") from None
     if len(raw) > SECRET_FILE_MAX_BYTES or not raw.isascii():
-        raise ConfigError(f"the secret file {path} must contain one line: whsec_ and base64")
+        raise ConfigError(f"the secret file {path} must contain one line: {SECRET_FORM}")
+    secret = raw.decode("ascii").strip()
+    try:
+        key_of(secret)
+    except ConfigError:
+        raise ConfigError(
+            f"the secret file {path} must contain one line: {SECRET_FORM}; without --secret-file a new secret is made"
+        ) from None
     if readable_by_others(path):
         logger.warning("others can read the secret file %s: chmod go-r %s", path, path)
-    return raw.decode("ascii").strip()
+    return secret
 
 
 def _add(args: argparse.Namespace) -> int:

@@ -72,9 +72,12 @@ def refused_event(
     hook: Hook, about: Circumstances, *, host: str, at: float, type_: str, refused: int, key: float
 ) -> Event:
     """Return that events were set aside, the last one of a type; one `key` has one id."""
+    last = "" if refused == 1 else ", the last one"
+    # Of one that was withdrawn meanwhile the type is not published.
+    last = f"{last} of the type {type_}" if type_ else ""
     message = (
-        f"{_name(hook)} set {_events(refused)} aside, the last one a {type_}: {_cause(hook, about)}; "
-        f"{about.set_aside:,} are set aside now, and the others go on"
+        f"{_name(hook)} set {_events(refused)} aside{last}: {_cause(hook, about)}; "
+        f"{_are(about.set_aside)} set aside now, and the others go on"
     )
     more = {"type": type_, "refused": refused}
     return _made(REFUSED, hook, about, message, host=host, at=at, key=key, more=more)
@@ -174,7 +177,11 @@ def _waiting(about: Circumstances) -> str:
 
 
 def _aside(about: Circumstances) -> str:
-    return f", and {about.set_aside:,} are set aside" if about.set_aside else ""
+    return f", and {_are(about.set_aside)} set aside" if about.set_aside else ""
+
+
+def _are(number: int) -> str:
+    return f"{number:,} {'is' if number == 1 else 'are'}"
 
 
 def _events(number: int) -> str:

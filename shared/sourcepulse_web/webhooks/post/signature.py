@@ -33,8 +33,8 @@ def new_secret() -> str:
 def key_of(secret: str) -> bytes:
     """Return the bytes of a secret; ConfigError, without the secret, if it is none of Standard Webhooks."""
     wrong = (
-        f"the secret of a webhook is {SECRET_PREFIX} and {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} random bytes in "
-        "base64; rotate it"
+        f"the secret of a webhook must be {SECRET_PREFIX} and {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} random bytes in "
+        "base64"
     )
     if not secret.startswith(SECRET_PREFIX):
         raise ConfigError(wrong)

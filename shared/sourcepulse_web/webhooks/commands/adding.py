@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from sourcepulse.config import readable_by_others
@@ -18,6 +19,8 @@ from sourcepulse_web.webhooks.post.signature import SECRET_MAX_BYTES, SECRET_MIN
 
 SECRET_FILE_MAX_BYTES = 1024
 SECRET_FORM = f"{SECRET_PREFIX} and {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} random bytes in base64"
+#: Of the imported hooks that are not on for one reason, so many are named.
+NAMES_SHOWN = 5
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +151,19 @@ def _import(args: argparse.Namespace) -> int:
         imported.updated,
         "; the secrets printed above are not shown again" if imported.made else "",
     )
+    _log_not_on(imported.not_on)
     warn_if_not_running(running)
     return EXIT_OK
+
+
+def _log_not_on(not_on: Mapping[str, str]) -> None:
+    """Log how many new hooks are not on, and which of them for which reason."""
+    if not_on:
+        logger.info("%s of these %s not on, as in the file:", len(not_on), "is" if len(not_on) == 1 else "are")
+    for why in dict.fromkeys(not_on.values()):
+        names = [name for name, each in not_on.items() if each == why]
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        logger.info("%s: %s%s", why, ", ".join(names[:NAMES_SHOWN]), more)
 
 
 def _read(source: Path, most: int) -> bytes:

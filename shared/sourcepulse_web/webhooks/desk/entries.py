@@ -10,26 +10,41 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sourcepulse.errors import ConfigError, quoted
-from sourcepulse_web.webhooks.hook import Handshake, Hook, check_name, check_owner, check_topics
+from sourcepulse.events.safe_text import reason_line
+from sourcepulse_web.webhooks.desk.card import Look
+from sourcepulse_web.webhooks.hook import (
+    PAUSED,
+    PAUSED_BY_ADMIN,
+    Handshake,
+    Hook,
+    State,
+    check_name,
+    check_owner,
+    check_topics,
+)
 from sourcepulse_web.webhooks.post.signature import key_of
 
 #: A file that is larger has more hooks than a gateway serves.
 FILE_MAX_BYTES = 4 * 1024 * 1024
-_TEXTS = ("name", "url", "owner", "handshake", "bearer_file", "secret")
+_TEXTS = ("name", "url", "owner", "handshake", "bearer_file", "secret", "state", "reason")
+_NO_REASON = "it was so in the imported list"
 _READ = (*_TEXTS, "topics")
 #: What `list --json` and `show --json` print beside it, which is not of the hook but of its past.
 _PASSED_OVER = (
-    "state", "reason", "since", "failing_since", "last_success_at", "next_at", "waiting", "oldest_at", "refused",
-    "refused_next_at", "set_aside", "delivered", "withheld", "lost", "interrupted_at", "consent", "old_secret_until",
-    "last", "oldest", "attempts", "set_aside_events",
+    "since", "failing_since", "last_success_at", "next_at", "waiting", "oldest_at", "refused", "refused_next_at",
+    "set_aside", "delivered", "withheld", "lost", "interrupted_at", "consent", "old_secret_until", "last", "oldest",
+    "attempts", "set_aside_events",
 )  # fmt: skip
 
 
 class Entry(NamedTuple):
-    """One hook of a file; without a secret one is made."""
+    """One hook of a file; without a secret one is made, and without a state it is on."""
 
     hook: Hook
     secret: str | None
+    state: State = State.ON
+    #: Why it is not on; "" if it is.
+    reason: str = ""
 
     def __repr__(self) -> str:
         """Return it without the secret."""
@@ -111,7 +126,21 @@ def _checked(texts: dict[str, str], topics: list[str]) -> Entry:
         handshake=check_handshake(texts["handshake"] or Handshake.OFF.value),
         bearer_file=texts["bearer_file"],
     )
-    return Entry(hook, texts["secret"] or None)
+    return Entry(hook, texts["secret"] or None, *_standing(texts["state"], texts["reason"]))
+
+
+def _standing(state: str, reason: str) -> tuple[State, str]:
+    """Return how a hook begins; ConfigError if the state is none that `list --json` prints."""
+    try:
+        look = Look(state or Look.WORKING)
+    except ValueError:
+        raise ConfigError(f"the state is one of {', '.join(Look)}, not {quoted(state)}") from None
+    if look not in (Look.PAUSED, Look.PARKED, Look.OFF):
+        return State.ON, ""
+    if look is Look.PAUSED:
+        # Of any other reason it is not known that the owner may end it.
+        return State.PAUSED, reason if reason == PAUSED else PAUSED_BY_ADMIN
+    return State(look.value), reason_line(reason) or _NO_REASON
 
 
 def check_handshake(text: str) -> Handshake:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, check_room
 from sourcepulse_web.webhooks.desk.looking_up import look_up
 from sourcepulse_web.webhooks.desk.resuming import begin_again
 from sourcepulse_web.webhooks.errors import QueueMissingError
-from sourcepulse_web.webhooks.hook import Hook
+from sourcepulse_web.webhooks.hook import Hook, Standing, State
 from sourcepulse_web.webhooks.post.address import Lookup
 from sourcepulse_web.webhooks.post.bearer import read_token
 from sourcepulse_web.webhooks.post.signature import new_secret
@@ -37,6 +37,8 @@ class Imported(NamedTuple):
     updated: int
     made: Mapping[str, str]
     doubts: Sequence[str]
+    #: The new hooks that are not on, by name, each with its state and why.
+    not_on: Mapping[str, str]
 
     def __repr__(self) -> str:
         """Return it without the secrets."""
@@ -61,13 +63,16 @@ def import_entries(
     with store.batch(durable=True):
         # Again, because others may have added hooks since.
         check_room([hook for hook in store.hooks() if hook.name not in hooks], list(hooks.values()), settings)
-        for name, given in ((entry.hook.name, entry.secret) for entry in entries):
+        for entry in entries:
+            name = entry.hook.name
             if name in known:
-                _change(store, hooks[name], given, now)
+                _change(store, hooks[name], entry.secret, now)
                 continue
-            secret = given or new_secret()
+            secret = entry.secret or new_secret()
             store.add(hooks[name], secret, now)
-            if given is None:
+            # In the same transaction, so that no sender sees it on.
+            store.set_standing(name, Standing(state=entry.state, reason=entry.reason, since=now))
+            if entry.secret is None:
                 made[name] = secret
     new = [hook for name, hook in hooks.items() if name not in known]
     try:
@@ -81,7 +86,15 @@ def import_entries(
         with suppress(QueueMissingError):
             # Also where the topics are the same, so that repeating the command repairs what a kill left.
             queues.rebind(hooks[name])
-    return Imported(len(new), len(hooks) - len(new), made, doubts)
+    return Imported(len(new), len(hooks) - len(new), made, doubts, _not_on(entries, known))
+
+
+def _not_on(entries: Sequence[Entry], known: Collection[str]) -> dict[str, str]:
+    return {
+        entry.hook.name: f"{entry.state.value}, because {entry.reason}"
+        for entry in entries
+        if entry.hook.name not in known and entry.state is not State.ON
+    }
 
 
 def _change(store: HookStore, hook: Hook, given: str | None, now: float) -> None:

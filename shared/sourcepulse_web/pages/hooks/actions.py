@@ -14,21 +14,20 @@ from sourcepulse_web.pages.hooks.asked import Asked, check_known
 from sourcepulse_web.pages.hooks.words import RESUME
 from sourcepulse_web.pages.trees.texts import many
 from sourcepulse_web.stream.begin import parse_since
-from sourcepulse_web.webhooks.desk.card import Look
+from sourcepulse_web.webhooks.desk.card import Card, Look
 from sourcepulse_web.webhooks.errors import UnknownHookError
-from sourcepulse_web.webhooks.hook import Handshake
+from sourcepulse_web.webhooks.hook import Handshake, State
 
 if TYPE_CHECKING:
     from sourcepulse_web.pages.hooks.room import Room
 
 
-#: What is said when it was done.
+#: What is said when it was done; of `edit` and `redeliver` that depends on the hook.
 SAID = {
     "test": "A test is on its way. What the receiver answers is shown below, under Attempts.",
     "pause": "Paused: nothing is sent, and events wait.",
     "resume": "Resumed: what waits is sent now.",
     "drop": "Dropped: the event is not sent.",
-    "edit": "Changed: what waits is sent to this address, and from now on these events come.",
     "remove": "Removed: nothing is sent to it any more.",
 }
 _NUMBER_MAX_DIGITS = 9
@@ -93,31 +92,41 @@ def _redeliver(room: Room, name: str, owner: str, asked: Asked) -> Done:
         raise
     except NothingThereError:
         raise RefusedError(404, _NOT_TRIED) from None
-    said = _said_redelivery(found.events, found.withdrawn + found.gone, found.waiting, _button(room, name, owner))
+    card = room.desk.show(name, owner=owner, attempts=1)
+    said = _said_redelivery(card, found.events, found.withdrawn + found.gone, found.waiting)
     counts = {"count": found.events, "withdrawn": found.withdrawn, "gone": found.gone, "waiting": found.waiting}
     return Done(said, counts)
 
 
-def _button(room: Room, name: str, owner: str) -> str:
-    """Return the word on the button that sends at once what waits; "" if there is none."""
-    card = room.desk.show(name, owner=owner, attempts=1)
-    return "" if card.standing.is_paused_by_admin else RESUME.get(card.look, "")
-
-
-def _said_redelivery(count: int, left: int, waiting: int, button: str) -> str:
-    said = [f"{many(count, 'event')} {'is' if count == 1 else 'are'} sent again."] if count else []
-    if count and button == RESUME[Look.FAILING]:
-        said.append(f"While the hook fails, they may wait for its next attempt; {button} sends them at once.")
-    elif count and button:
-        said.append(f"They wait; {button} sends them.")
+def _said_redelivery(card: Card, count: int, left: int, waiting: int) -> str:
+    said, events, them = [], many(count, "event"), "it" if count == 1 else "them"
+    if count and card.standing.state is not State.ON:
+        said.append(f"{events} {'waits' if count == 1 else 'wait'} to be sent again; {_resume_of(card)} sends {them}.")
+    elif count:
+        said.append(f"{events} {'is' if count == 1 else 'are'} sent again.")
+    if count and card.look is Look.FAILING:
+        they = "it" if count == 1 else "they"
+        button = RESUME[Look.FAILING]
+        said.append(f"While the hook fails, {they} may wait for its next attempt; {button} sends {them} at once.")
     if left:
         said.append(f"{many(left, 'event')} {'is' if left == 1 else 'are'} not public any more, or not in the log.")
     if waiting:
-        now = f", or at once with {button}" if button else ""
+        now = f", or at once with {RESUME[card.look]}" if card.look in RESUME else ""
+        now = ", once an admin resumes the hook" if card.standing.is_paused_by_admin else now
         said.append(f"Nothing is sent twice: this event waits already. It is sent in its turn{now}.")
     if not count + left + waiting:
         said.append("Nothing is sent again, because nothing in the log is what was asked for.")
     return " ".join(said)
+
+
+def _said_edit(card: Card) -> str:
+    sent = "what waits is sent" if card.standing.state is State.ON else f"{_resume_of(card)} sends what waits"
+    return f"Changed: {sent} to this address, and from now on these events come."
+
+
+def _resume_of(card: Card) -> str:
+    """Return what sends the events of a hook that is not on."""
+    return "an admin's resume" if card.standing.is_paused_by_admin else "Resume"
 
 
 def _wanted(asked: Asked, now: float) -> dict[str, Any]:
@@ -130,16 +139,15 @@ def _wanted(asked: Asked, now: float) -> dict[str, Any]:
     return {"since": _time(text, now)} if given == ["since"] else {"id": text}
 
 
-def said_of(args: Mapping[bytes, list[bytes]], button: str = "") -> str:
-    """Return what was done before the page was loaded, of its address: never a text from there.
-
-    `button` is the word on the button that sends at once what waits.
-    """
+def said_of(args: Mapping[bytes, list[bytes]], card: Card | None) -> str:
+    """Return what was done before a page was loaded, of its address and the hook on it: never a text from there."""
     did = args.get(b"did", [b""])[-1].decode("ascii", "replace")
-    if did != "redeliver":
+    if card is None or did not in ("edit", "redeliver"):
         return SAID.get(did, "")
+    if did == "edit":
+        return _said_edit(card)
     count, left, waiting = (_number(args.get(name, [b""])[-1]) for name in (b"count", b"left", b"waiting"))
-    return _said_redelivery(count, left, waiting, button)
+    return _said_redelivery(card, count, left, waiting)
 
 
 def has_done(args: Mapping[bytes, list[bytes]]) -> bool:
@@ -212,7 +220,7 @@ def _edit(room: Room, name: str, owner: str, asked: Asked) -> Done:
         handshake=Handshake(handshake) if handshake else None,
         owner=owner,
     )
-    return Done(SAID["edit"], {"doubt": doubt})
+    return Done(_said_edit(room.desk.show(name, owner=owner, attempts=1)), {"doubt": doubt})
 
 
 def _remove(room: Room, name: str, owner: str, asked: Asked) -> Done:

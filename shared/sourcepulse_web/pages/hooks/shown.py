@@ -191,7 +191,7 @@ class Shown:
             form_token=self.token(asker, purpose) if asker.user else "",
             edit=edit,
             since=since or Since(),
-            said=said_of(request.args or {}, chosen.resume if chosen else ""),
+            said=said_of(request.args or {}, card),
             done=has_done(request.args or {}),
             runs=seen.runs,
             rules=words.rules(

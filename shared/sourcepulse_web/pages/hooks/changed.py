@@ -12,7 +12,7 @@ from sourcepulse.errors import ConfigError
 from sourcepulse_web.pages.hooks.actions import ACTIONS, Done, did, perform
 from sourcepulse_web.pages.hooks.answers import EXPIRED, RefusedError, as_json, expired, no_page
 from sourcepulse_web.pages.hooks.asked import Asked, is_by_own_page, read
-from sourcepulse_web.pages.hooks.check import FIELDS, checked, form_asked, sentence_of
+from sourcepulse_web.pages.hooks.check import FIELDS, TAKEN, checked, form_asked, sentence_of
 from sourcepulse_web.pages.hooks.page import Asker, Parts
 from sourcepulse_web.pages.hooks.shown import Seen, Shown, Since, seen_of
 from sourcepulse_web.pages.hooks.view import Form
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 #: The hidden field of each form.
 _HIDDEN = "token"
-_TAKEN = "A hook has this name already; choose another name."
 _NO_ACTION = f"There is no such action; there are {', '.join(ACTIONS)}."
 _CORRECT = "Correct what is wrong below; nothing was made."
 
@@ -88,9 +87,7 @@ class Changed:
         sends_test = is_json and asked.yes("test")
         outcome: Outcome = await self._parts.desks.run(
             asker.user,
-            lambda room: (
-                _checked(room, form, asker, fields) if only_check else _added(room, form, asker, test=sends_test)
-            ),
+            lambda room: _checked(room, form, fields) if only_check else _added(room, form, asker, test=sends_test),
         )
         if is_json:
             return _add_json(request, outcome, only_check=only_check)
@@ -106,7 +103,7 @@ class Changed:
         def edit(room: Room) -> Form:
             # First, because of other users' hooks not even a form is shown.
             room.desk.show(name, owner=asker.user)
-            found = checked(form, room, asker.user, fields=FIELDS, is_new=False)
+            found = checked(form, room, fields=FIELDS, is_new=False)
             if not found.errors and not only_check:
                 perform(room, "edit", name, asker.user, _without_token(asked))
             return found
@@ -168,19 +165,19 @@ class Changed:
         return body
 
 
-def _checked(room: Room, form: Form, asker: Asker, fields: list[str] | tuple[str, ...]) -> Outcome:
-    return Outcome(checked(form, room, asker.user, fields=fields, is_new=True))
+def _checked(room: Room, form: Form, fields: list[str] | tuple[str, ...]) -> Outcome:
+    return Outcome(checked(form, room, fields=fields, is_new=True))
 
 
 def _added(room: Room, form: Form, asker: Asker, *, test: bool) -> Outcome:
     """Make a hook, if nothing is wrong."""
-    form = checked(form, room, asker.user, fields=FIELDS, is_new=True)
+    form = checked(form, room, fields=FIELDS, is_new=True)
     if form.errors:
         return Outcome(form)
     try:
         added = room.desk.add(form.name, form.url, form.topics, owner=asker.user, handshake=Handshake(form.handshake))
     except HookExistsError:
-        return Outcome(form._replace(errors={"name": _TAKEN}))
+        return Outcome(form._replace(errors={"name": TAKEN}))
     except ConfigError as error:
         return Outcome(form._replace(errors={"": sentence_of(error)}))
     return Outcome(form, added, room.desk.test(form.name, owner=asker.user) if test else None)

@@ -11,7 +11,7 @@ from sourcepulse.errors import ConfigError, SourcePulseError
 from sourcepulse_web.pages.hooks.asked import Asked, check_known
 from sourcepulse_web.pages.hooks.view import Form
 from sourcepulse_web.webhooks.desk.looking_up import look_up
-from sourcepulse_web.webhooks.errors import AddressRefusedError, UnknownHookError
+from sourcepulse_web.webhooks.errors import AddressRefusedError
 from sourcepulse_web.webhooks.hook import Handshake, check_name, check_topics
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FIELDS = ("name", "url", "topics", "handshake")
 #: What else the JSON of a new hook may have: whether it is only checked, and whether a test is sent.
 FLAGS = ("check", "test")
+TAKEN = "A hook has this name already; choose another name."
 
 
 def form_asked(asked: Asked) -> Form:
@@ -33,14 +34,14 @@ def form_asked(asked: Asked) -> Form:
     )
 
 
-def checked(form: Form, room: Room, owner: str, *, fields: Collection[str], is_new: bool) -> Form:
+def checked(form: Form, room: Room, *, fields: Collection[str], is_new: bool) -> Form:
     """Return the form with what is wrong with these fields, and with what it would have matched.
 
     It may wait for the name service, because an address that leads into a private network is wrong as well.
     """
     errors, doubt, topics_doubt, matches = {}, "", "", None
     if "name" in fields and is_new:
-        errors["name"] = _name_error(form.name, room, owner)
+        errors["name"] = _name_error(form.name, room)
     if "url" in fields:
         try:
             doubt = look_up(form.url, room.settings)
@@ -58,14 +59,12 @@ def checked(form: Form, room: Room, owner: str, *, fields: Collection[str], is_n
     return form._replace(errors=found, matches=matches, doubt=doubt and sentence_of(doubt), topics_doubt=topics_doubt)
 
 
-def _name_error(name: str, room: Room, owner: str) -> str:
+def _name_error(name: str, room: Room) -> str:
     try:
-        room.desk.show(check_name(name), owner=owner)
-    except UnknownHookError:
-        return ""
+        # Also of another user, whose hook would keep this one from being made.
+        return "" if room.store.hook(check_name(name)) is None else TAKEN
     except ConfigError as error:
         return sentence_of(error)
-    return "You have a hook of this name; choose another name."
 
 
 def sentence_of(error: SourcePulseError | str) -> str:

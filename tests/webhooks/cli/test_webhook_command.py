@@ -315,3 +315,14 @@ def test_options_name_another_store_and_another_log(site: HookSite) -> None:
     assert json.loads(site.ok("list", "--json", *place).stdout)["waiting"] == 0
     assert json.loads(site.ok("list", "--json", "--file", str(store)).stdout)["name"] == "chat"
     assert log.exists()
+
+
+def test_a_test_is_awaited_as_long_as_the_settings_allow_it_to_last(site: HookSite) -> None:
+    site.configure(f"{TABLE}\npost_seconds = 0.5")
+    site.ok("add", "chat-room", URL, "--topic", "#", "--handshake", "try")
+    with HookStore(site.store) as store:
+        # It is there, and does nothing.
+        store.touch_sender(time.time() + 3600)
+    ran = site.run("test", "chat-room")
+    # A question for consent, a POST, and 5 s for the sender to begin.
+    assert (ran.returncode, "the sender did not answer within 6 s" in ran.stderr) == (3, True), ran.stderr

@@ -15,7 +15,7 @@ from sourcepulse.errors import ConfigError, NothingThereError, SourcePulseError,
 from sourcepulse_web.settings import TreeSettings
 from sourcepulse_web.webhooks.desk.card import Card
 from sourcepulse_web.webhooks.desk.cards import Cards
-from sourcepulse_web.webhooks.desk.doubts import topics_doubt
+from sourcepulse_web.webhooks.desk.doubts import joined, topics_doubt
 from sourcepulse_web.webhooks.desk.entries import Entry
 from sourcepulse_web.webhooks.desk.importing import Imported, import_entries
 from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, Limits
@@ -48,10 +48,12 @@ from sourcepulse_web.webhooks.store.store import HookStore
 ATTEMPTS = 20
 #: A sender that was seen so long ago does not run.
 SENDER_SECONDS = 10.0
+#: Until the sender begins a test, and records what came of it.
+TEST_WAIT_SECONDS = 5.0
 
 
 class Added(NamedTuple):
-    """The secret of a new hook, which is shown once, and and what may be wrong, or ""."""
+    """The secret of a new hook, which is shown once, and what may be wrong, or ""."""
 
     secret: str
     doubt: str
@@ -123,7 +125,7 @@ class Desk:
             read_token(bearer_file)
         # First, so that no name is looked up in vain; it is checked again in the transaction that adds it.
         self._limits.check_new(hook, self._store.hooks())
-        doubt = _joined(self.look_up(hook.url), self.topics_doubt(hook.topics))
+        doubt = joined(self.look_up(hook.url), self.topics_doubt(hook.topics))
         secret = secret or new_secret()
         # A process that is killed between these two leaves a hook whose queue the sender declares.
         self._store.add(hook, secret, self._clock(), check=partial(self._limits.check_new, hook))
@@ -157,6 +159,11 @@ class Desk:
         """
         hook = self._cards.hook(name, owner)
         return self._store.ask_test(hook.name, self._clock(), check=lambda: self._limits.check_pause(hook, owner))
+
+    def test_seconds(self, name: str) -> float:
+        """Return how long a test lasts at most: its POST, and before it the question for consent."""
+        asks = self._cards.hook(name, None).handshake is not Handshake.OFF
+        return TEST_WAIT_SECONDS + self._settings.post_seconds * (2 if asks else 1)
 
     def test_result(self, number: int) -> Attempt | None:
         """Return what came of a test; None while there is nothing yet."""
@@ -326,11 +333,7 @@ class Desk:
 
     def _doubt(self, former: Hook, hook: Hook) -> str:
         """Return what may be wrong with what was changed."""
-        return _joined(
+        return joined(
             self.look_up(hook.url) if hook.url != former.url else "",
             self.topics_doubt(hook.topics) if hook.topics != former.topics else "",
         )
-
-
-def _joined(*doubts: str) -> str:
-    return ". ".join(each for each in doubts if each)

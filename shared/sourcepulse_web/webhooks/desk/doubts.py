@@ -33,6 +33,11 @@ def topics_doubt(topics: Sequence[str], own_types: Collection[str] = ()) -> str:
     return " ".join(_sentence(topic, known) for topic in doubtful[:NAMED_MAX])
 
 
+def joined(*doubts: str) -> str:
+    """Return the sentences that there are as one text."""
+    return ". ".join(each for each in doubts if each)
+
+
 def _addresses(own_types: Collection[str]) -> Iterator[Address]:
     for type_ in (*known_types(), STATUS_SCHEMA):
         found = address(type_)

@@ -257,6 +257,9 @@ def test_another_user_sees_nothing_of_a_hook_on_any_page_in_any_document_or_erro
         assert site.send_form(f"/hooks/alices-hook/{action}", {"token": token}, user=BOB).status == 403
     assert site.ask("GET", "/hooks/alices-hook?format=json").text == before
     taken = {"name": "alices-hook", "url": URL, "topics": ["hg.#"]}
+    # A host stays as it is written.
+    inside = site.post("/hooks", {"url": "https://localhost/in", "check": True}).document["errors"]
+    assert inside["url"].startswith("The host localhost is a name inside a network")
     # The check of a program refuses what the add refuses.
     for more, status in (({}, 400), ({"check": True}, 200)):
         answer = site.post("/hooks", {**taken, **more}, user=BOB)

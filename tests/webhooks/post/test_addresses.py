@@ -77,7 +77,9 @@ def test_one_special_address_among_public_ones_refuses_a_name(network: str, data
     assert not is_public(special)
     among = [*data.draw(st.lists(st.sampled_from(PUBLIC), max_size=3)), str(special)]
     found = [sockaddr(address) for address in data.draw(st.permutations(among))]
-    with pytest.raises(AddressRefusedError, match=r"^hooks\.example\.org has an address that is not public") as caught:
+    with pytest.raises(
+        AddressRefusedError, match=r"^the host hooks\.example\.org has an address that is not public"
+    ) as caught:
         resolve(target(), soon(), Names(found))
     assert "ask the admin to add the host to allow" in str(caught.value)
     # Nothing of our networks is repeated to the owner of a hook.

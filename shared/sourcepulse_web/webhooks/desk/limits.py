@@ -26,8 +26,8 @@ def check_room(former: Collection[Hook], added: Collection[Hook], settings: Webh
     for owner in {hook.owner for hook in added if hook.owner}:
         if counts[owner] > settings.owner_hooks_max:
             raise ConfigError(
-                f"{owner} may have {settings.owner_hooks_max} webhooks; remove one, or raise owner_hooks_max in "
-                "[webhooks]"
+                f"the owner {owner} may have {settings.owner_hooks_max} webhooks; remove one, or raise "
+                "owner_hooks_max in [webhooks]"
             )
 
 

@@ -57,8 +57,8 @@ def _check(target: Target, address: Any) -> None:
     kind = refusal(_ip(address))
     if kind is not None:
         raise AddressRefusedError(
-            f"{target.host} has an address that is not public, it is {kind}; correct the name, or ask the admin to add "
-            "the host to allow in [webhooks]"
+            f"the host {target.host} has an address that is not public, it is {kind}; correct the name, or ask the "
+            "admin to add the host to allow in [webhooks]"
         )
 
 

@@ -251,8 +251,8 @@ def _check_public(host: str) -> None:
     except ValueError:
         if "." not in host or host.endswith(tuple(f".{end}" for end in PRIVATE_ENDS)):
             raise ConfigError(
-                f"{host} is a name inside a network; write the public name, or ask the admin to add it to allow in "
-                "[webhooks]"
+                f"the host {host} is a name inside a network; write the public name, or ask the admin to add it to "
+                "allow in [webhooks]"
             ) from None
         return
     kind = refusal(ip)

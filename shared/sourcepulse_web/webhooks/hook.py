@@ -152,3 +152,11 @@ def check_owner(owner: str) -> str:
     if text != ascii_line(text) or len(text) > OWNER_MAX_CHARACTERS:
         raise ConfigError(f"the owner must be one line of at most {OWNER_MAX_CHARACTERS} ASCII characters")
     return text
+
+
+def check_handshake(text: str) -> Handshake:
+    """Return the kind of handshake; ConfigError if there is none of this name."""
+    try:
+        return Handshake(text)
+    except ValueError:
+        raise ConfigError(f"the handshake is one of {', '.join(Handshake)}, not {quoted(text)}") from None

@@ -16,7 +16,7 @@ from sourcepulse_web.pages.trees.texts import many
 from sourcepulse_web.stream.begin import parse_since
 from sourcepulse_web.webhooks.desk.card import Card, Look
 from sourcepulse_web.webhooks.errors import UnknownHookError
-from sourcepulse_web.webhooks.hook import Handshake, State
+from sourcepulse_web.webhooks.hook import State, check_handshake
 
 if TYPE_CHECKING:
     from sourcepulse_web.pages.hooks.room import Room
@@ -211,13 +211,11 @@ def _edit(room: Room, name: str, owner: str, asked: Asked) -> Done:
     handshake = asked.text("handshake")
     if not url and not topics and not handshake:
         raise ConfigError("name the url, the topics or the handshake")
-    if handshake and handshake not in set(Handshake):
-        raise ConfigError(f"the handshake is one of {', '.join(Handshake)}")
     doubt = room.desk.edit(
         name,
         url=url or None,
         topics=topics or None,
-        handshake=Handshake(handshake) if handshake else None,
+        handshake=check_handshake(handshake) if handshake else None,
         owner=owner,
     )
     return Done(_said_edit(room.desk.show(name, owner=owner, attempts=1)), {"doubt": doubt})

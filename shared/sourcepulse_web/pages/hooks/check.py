@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from sourcepulse.errors import ConfigError, SourcePulseError
 from sourcepulse_web.pages.hooks.asked import Asked, check_known
 from sourcepulse_web.pages.hooks.view import Form
-from sourcepulse_web.webhooks.desk.looking_up import look_up
 from sourcepulse_web.webhooks.errors import AddressRefusedError
-from sourcepulse_web.webhooks.hook import Handshake, check_name, check_topics
+from sourcepulse_web.webhooks.hook import Handshake, check_handshake, check_name, check_topics
 
 if TYPE_CHECKING:
     from sourcepulse_web.pages.hooks.room import Room
@@ -44,7 +43,7 @@ def checked(form: Form, room: Room, *, fields: Collection[str], is_new: bool) ->
         errors["name"] = _name_error(form.name, room)
     if "url" in fields:
         try:
-            doubt = look_up(form.url, room.settings)
+            doubt = room.desk.look_up(form.url)
         except (ConfigError, AddressRefusedError) as error:
             errors["url"] = sentence_of(error)
     if "topics" in fields:
@@ -53,8 +52,11 @@ def checked(form: Form, room: Room, *, fields: Collection[str], is_new: bool) ->
             matches, topics_doubt = room.desk.matches(topics), room.desk.topics_doubt(topics)
         except ConfigError as error:
             errors["topics"] = sentence_of(error)
-    if "handshake" in fields and form.handshake not in set(Handshake):
-        errors["handshake"] = f"The handshake is one of {', '.join(Handshake)}."
+    if "handshake" in fields:
+        try:
+            check_handshake(form.handshake)
+        except ConfigError as error:
+            errors["handshake"] = sentence_of(error)
     found = {name: error for name, error in errors.items() if error}
     return form._replace(errors=found, matches=matches, doubt=doubt and sentence_of(doubt), topics_doubt=topics_doubt)
 

@@ -20,7 +20,6 @@ from sourcepulse_web.webhooks.store.store import HookStore
 
 if TYPE_CHECKING:
     from sourcepulse_web.services import Services
-    from sourcepulse_web.webhooks.settings import WebhookSettings
 
 
 class Room(NamedTuple):
@@ -29,7 +28,6 @@ class Room(NamedTuple):
     desk: Desk
     store: HookStore
     queues: HookQueues
-    settings: WebhookSettings
     #: Seconds since 1970.
     now: float
 
@@ -66,7 +64,7 @@ class Rooms:
             types = own_types_reader(self._services).read().schemas
             trees = self._services.settings().trees
             desk = Desk(files.store, files.queues, webhooks, clock, own_types=types, trees=trees)
-            yield Room(desk, files.store, files.queues, webhooks, clock())
+            yield Room(desk, files.store, files.queues, clock())
         except HookStoreError:
             # It may have been replaced. The log opens itself again.
             is_usable = False

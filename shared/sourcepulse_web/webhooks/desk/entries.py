@@ -18,6 +18,7 @@ from sourcepulse_web.webhooks.hook import (
     Handshake,
     Hook,
     State,
+    check_handshake,
     check_name,
     check_owner,
     check_topics,
@@ -141,11 +142,3 @@ def _standing(state: str, reason: str) -> tuple[State, str]:
         # Of any other reason it is not known that the owner may end it.
         return State.PAUSED, reason if reason == PAUSED else PAUSED_BY_ADMIN
     return State(look.value), reason_line(reason) or _NO_REASON
-
-
-def check_handshake(text: str) -> Handshake:
-    """Return the kind of handshake; ConfigError if there is none of this name."""
-    try:
-        return Handshake(text)
-    except ValueError:
-        raise ConfigError(f"the handshake is one of {', '.join(Handshake)}, not {quoted(text)}") from None

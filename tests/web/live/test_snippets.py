@@ -106,3 +106,21 @@ def test_the_page_offers_it_only_where_webhooks_are_on(tmp_path: Path, is_on: bo
         assert f"http://127.0.0.1:{gateway.port}/events" not in proxied
     finally:
         gateway.close()
+
+
+def test_behind_a_proxy_that_names_users_the_filter_leads_to_the_form_and_the_command_has_the_owner(
+    tmp_path: Path,
+) -> None:
+    gateway = Gateway(tmp_path, configuration='[webhooks]\nproxy_header = "X-Remote-User"\n')
+    try:
+        gateway.start()
+        path = "/?" + urlencode([("key", "hg.tree.#"), ("key", "hg.push.*")])
+        signed_in = {"X-Remote-User": "alice@example.org"}
+        text = html.unescape(gateway.get(path, signed_in).text)
+        assert "--topic 'hg.tree.#' --topic 'hg.push.*' --owner alice@example.org\n" in text
+        (form,) = re.findall(r'<a href="(/hooks\?[^"]+)">Add a webhook', text)
+        filled = html.unescape(gateway.get(form, signed_in).text)
+        assert re.search(r"<textarea [^>]*>\nhg.tree.#\nhg.push.\*</textarea>", filled)
+        assert "--owner you@example.org\n" in html.unescape(gateway.get(path).text)
+    finally:
+        gateway.close()

@@ -20,14 +20,17 @@ from sourcepulse_web.pages.live.newest import Looked, Search
 from sourcepulse_web.pages.live.query import Query, key_in, query_of
 from sourcepulse_web.pages.live.snippets import snippets
 from sourcepulse_web.pages.live.view import RowView, links_of
-from sourcepulse_web.server.asker import own_address
+from sourcepulse_web.server.asker import UserError, own_address, user_of
 from sourcepulse_web.server.page import bad_request, render, sentence
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
     from sourcepulse_web.services import Services
+    from sourcepulse_web.webhooks.settings import WebhookSettings
 
+#: Whose a webhook would be of a reader who did not sign in.
+OWNER = "you@example.org"
 #: For how long one page keeps the reactor from everything else at a time.
 TURN_SECONDS = 0.01
 
@@ -124,9 +127,23 @@ class _Answer:
             banners=banners,
             more_banners=more,
             snippets=snippets(
-                own_address(self._request), self._query, webhooks=services.settings().webhooks is not None
+                own_address(self._request),
+                self._query,
+                webhooks=services.settings().webhooks is not None,
+                owner=_owner(self._request, services.settings().webhooks),
             ),
         )
 
     def _lost(self, _: object) -> None:
         self._gone = True
+
+
+def _owner(request: Request, settings: WebhookSettings | None) -> str | None:
+    """Return whose a new webhook would be where a proxy names users, or a name to replace; None where none does."""
+    if settings is None or settings.proxy_header is None:
+        return None
+    try:
+        return user_of(request, settings) or OWNER
+    except UserError:
+        # /hooks says what is wrong with it.
+        return OWNER

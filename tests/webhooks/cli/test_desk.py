@@ -324,5 +324,11 @@ def test_a_sender_that_does_not_run_is_named(desk: Desk, place: Place) -> None:
     with HookStore(place.store) as store:
         store.touch_sender(time.time() - 60)
         assert not desk.sender_runs()
+        # It may hang as well as have ended.
+        with pytest.raises(NothingThereError, match=r"does not answer, so no test was asked for.*sourcepulse doctor"):
+            desk.check_sender("chat")
+        with pytest.raises(NothingThereError, match=r"does not answer; the test waits.*sourcepulse doctor"):
+            desk.check_test("chat")
         store.touch_sender(time.time())
     desk.check_sender("chat")
+    desk.check_test("chat")

@@ -229,7 +229,7 @@ def _test(args: argparse.Namespace) -> int:
         deadline = time.monotonic() + limit_s
         while (attempt := desk.test_result(number)) is None:
             if time.monotonic() > deadline:
-                desk.check_sender(args.name)
+                desk.check_test(args.name)
                 raise NothingThereError(
                     f"the sender did not answer within {limit_s:.0f} s; sourcepulse webhook show {args.name} "
                     "shows the test once it was POSTed"

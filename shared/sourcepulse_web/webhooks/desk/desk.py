@@ -50,6 +50,7 @@ ATTEMPTS = 20
 SENDER_SECONDS = 10.0
 #: Until the sender begins a test, and records what came of it.
 TEST_WAIT_SECONDS = 5.0
+_SENDER_BACK = "`sourcepulse doctor` names why, and `sourcepulse web` starts it where none runs"
 
 
 class Added(NamedTuple):
@@ -175,13 +176,22 @@ class Desk:
         return seen is not None and self._clock() - seen < SENDER_SECONDS
 
     def check_sender(self, name: str) -> None:
-        """Raise NothingThereError, with what starts it, if the sender does not run; first if there is no such hook."""
+        """Raise NothingThereError, with what to do, if the sender was not seen lately; first if there is no hook."""
         self._cards.hook(name, None)
-        if not self.sender_runs():
+        if self.sender_runs():
+            return
+        if self._store.sender_seen_at() is None:
             raise NothingThereError(
                 "the sender does not run, so nothing is POSTed; `sourcepulse web` starts it where the configuration "
                 "has the table [webhooks]"
             )
+        raise NothingThereError(f"the sender does not answer, so no test was asked for; {_SENDER_BACK}")
+
+    def check_test(self, name: str) -> None:
+        """Raise NothingThereError if the sender, which was asked for a test, was not seen lately, as `check_sender`."""
+        self._cards.hook(name, None)
+        if not self.sender_runs():
+            raise NothingThereError(f"the sender does not answer; the test waits until it does; {_SENDER_BACK}")
 
     def pause(self, name: str, *, owner: str | None = None) -> None:
         """POST nothing until `resume`; events go on being stored.

@@ -18,7 +18,7 @@ from support.streams.spine import kill_relay, publishing_server, receive, relay_
 
 #: A push takes a third of a second; a wait for the broker would take many.
 PUSH_LIMIT_SECONDS = 5.0
-AWAY_SECONDS = 3.0
+AWAY_SECONDS = 1.0
 LONG_AWAY_SECONDS = 60.0
 PUSHES = 4
 

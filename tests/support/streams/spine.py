@@ -20,6 +20,7 @@ from sourcepulse.relay.relay import is_relayed
 from support.hg.sites import Repository, Site
 
 ARRIVAL_LIMIT_SECONDS = 90.0
+KILL_LIMIT_SECONDS = 30.0
 
 
 def publishing_server(site: Site, url: str, name: str = "server") -> Repository:
@@ -44,10 +45,13 @@ def relay_ended(outbox: Path) -> Iterator[None]:
 
 
 def kill_relay(outbox: Path) -> None:
-    """Kill the relay of an outbox, if one runs."""
-    if is_relayed(outbox):
-        with suppress(OSError, ValueError):
-            os.kill(int(lock_path(outbox).read_text()), signal.SIGKILL)
+    """Kill the relay of an outbox, if one runs, and wait until the next push can start another."""
+    deadline = time.monotonic() + KILL_LIMIT_SECONDS
+    with suppress(OSError, ValueError):
+        killed = lock_path(outbox).read_text()
+        while is_relayed(outbox) and lock_path(outbox).read_text() == killed and time.monotonic() < deadline:
+            os.kill(int(killed), signal.SIGKILL)
+            time.sleep(0.01)
 
 
 def receive(consumer: Consumer, count: int, limit_s: float = ARRIVAL_LIMIT_SECONDS) -> list[Event]:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.consumer.consumer import Consumer
+from sourcepulse.outbox.files import is_locked
 from support.brokers.activemq import ActiveMqNode
+from support.brokers.embedded_log import wait_until
 from support.brokers.rabbitmq import RabbitNode
 from support.hg.sites import VENV_HG, Repository, Site, require
 from support.streams.spine import kill_relay, publishing_server, receive, relay_ended
@@ -67,6 +69,8 @@ def push_while_away(
                 timed_push(work, server, revision)
             # One relay that has seen the broker go, and one that never saw it there.
             kill_relay(server.outbox)
+            # The shell that started it looks every half second whether it lives; until then a push starts no other.
+            wait_until(lambda: not is_locked(f"{server.outbox}.relay.starting"))
             for revision in nodes[PUSHES + 1 :]:
                 timed_push(work, server, revision)
             time.sleep(away_s)

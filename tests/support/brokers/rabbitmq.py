@@ -274,6 +274,11 @@ class RabbitNode:
         """Raise or clear the memory alarm, at which the broker stops to read from publishers."""
         limit = MEMORY_ALARM_BYTES if raised else MEMORY_LIMIT_BYTES
         self.evaluate(f"vm_memory_monitor:set_vm_memory_high_watermark({{absolute, {limit}}})")
+        # The monitor only reports it; once the alarm is listed, every connection was asked to stop or to go on.
+        deadline = time.monotonic() + STOP_LIMIT_SECONDS
+        while self.evaluate("rabbit_alarm:get_alarms() =/= []").strip() != str(raised).lower():
+            assert time.monotonic() < deadline, "the alarm does not change"
+            time.sleep(0.01)
 
     def evaluate(self, expression: str) -> str:
         """Return the value of an Erlang expression in the node, as `rabbitmqctl eval` does, but in milliseconds."""

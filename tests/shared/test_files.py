@@ -1,16 +1,21 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A file that is replaced has its old or its new content, and no link leads the writer elsewhere."""
+"""A file is replaced whole, no link leads the writer elsewhere, and of several programs one makes it."""
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
-from sourcepulse.outbox.files import is_locked, replace_file, try_lock
+from sourcepulse.brokers.file.tables import LOG_FILE
+from sourcepulse.outbox.files import is_locked, lock_file, replace_file, try_lock
+from sourcepulse.outbox.sqlite_file import SqliteFile
 
 
 def test_a_file_gets_the_content_and_the_mode_whatever_the_umask(tmp_path: Path) -> None:
@@ -58,3 +63,27 @@ def test_a_lock_is_seen_by_others_and_ends_with_its_descriptor(tmp_path: Path) -
     assert not is_locked(path)
     with pytest.raises(FileNotFoundError):
         is_locked(tmp_path / "none")
+
+
+def open_and_close(path: Path) -> None:
+    SqliteFile(path, LOG_FILE, lock_wait_s=30.0, create=True).close()
+
+
+def test_of_programs_that_make_a_file_at_the_same_time_each_opens_it_and_logs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "log.db"
+    lock = os.open(lock_file(path), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        # All of them see an empty file before the first one may make its tables.
+        assert try_lock(lock)
+        with ThreadPoolExecutor() as pool:
+            opened = [pool.submit(open_and_close, path) for _ in range(3)]
+            assert not wait(opened, timeout=1.0).done
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            for each in opened:
+                each.result()
+    finally:
+        os.close(lock)
+    assert caplog.text == ""

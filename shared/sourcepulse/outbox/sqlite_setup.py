@@ -62,7 +62,7 @@ def make_tables(db: sqlite3.Connection, kind: FileKind, path: Path, version: int
         with suppress(sqlite3.Error):
             db.execute("ROLLBACK")
         raise
-    if version:
+    if 0 < version < len(kind.migrations):
         # Seldom needed, and every first push would load it.
         import logging
 

@@ -25,7 +25,8 @@ def test_a_reporter_that_changes_while_builds_run_loses_nothing(make_master: Mak
         master.do("reconfig")
         master.wait_for(lambda: master.query("SELECT 1 FROM buildsets WHERE complete AND id = ?", asked["bsid"]))  # noqa: B023
     master.build("c", revision="last")
-    master.wait_for_events(4, "build.finished")
+    # The last of what is published of a request.
+    master.wait_for_events(4, "build.buildset.completed")
     logs = master.events("build.log.finished")
     assert {event.data["buildername"] for event in logs} == {"b", "c"}
     # While logs were not wanted, those that ended then were not published.

@@ -27,7 +27,12 @@ def test_what_was_appended_a_moment_before_a_page_is_on_it_or_on_its_stream(gate
     wait_until(lambda: gateway.get(path).status == 200, LIMIT_SECONDS)
     for number in range(TRIES):
         time.sleep(IDLE_SECONDS)
-        gateway.append(*Build(site, f"linux{number}", node(1)).story(), site.tree("closed", reason=f"because-{number}"))
+        # The list of trees shows who pushed last, and the other pages show why the tree is closed.
+        gateway.append(
+            *Build(site, f"linux{number}", node(1)).story(),
+            site.push(node(2 + number), user=f"because-{number}"),
+            site.tree("closed", reason=f"because-{number}"),
+        )
         shown = gateway.get(path).text
         (after,) = re.findall(r'data-after="([0-9a-f]+\.\d+)"', shown)
         if f"because-{number}" not in shown:

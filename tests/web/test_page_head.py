@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from sourcepulse.events.event import Event
 from support.web.board_events import REPO, Build, Site, node
-from support.web.browser import Browser
+from support.web.browser import Browser, try_now
 from support.web.feed import until
 from support.web.gateway import Gateway, MakeGateway
 
@@ -79,7 +79,7 @@ def test_a_stream_that_breaks_shows_in_the_tab_and_its_banner_moves_nothing(
     assert page.evaluate(TOP) == top
     assert page.locator("#banners .banner.broken").count() == 0
     gateway.start()
-    page.get_by_role("button", name="Try now").dispatch_event("click")
+    try_now(page)
     expect(page.locator(".banner.broken")).to_have_count(0)
     assert (page.title(), page.evaluate(ICON), page.evaluate(TOP)) == (title, icon, top)
 
@@ -100,7 +100,7 @@ def test_a_banner_that_nobody_sees_come_takes_its_room_and_leaves_it_when_nobody
     page.mouse.move(300, 300)
     moved = page.evaluate(TOP)
     gateway.start()
-    page.get_by_role("button", name="Try now").dispatch_event("click")
+    try_now(page)
     expect(page.locator("#banners .tag")).to_have_text("CONNECTED")
     assert page.evaluate(TOP) == moved
 

@@ -22,6 +22,8 @@ def test_a_filter_holds_when_the_list_is_read_again_and_for_new_trees(gateway: G
     site = Site()
     gateway.append(*[site.push(node(1), repo=repo) for repo in ("alpha/one", "beta/two", "gamma/three")])
     page = browser.open(gateway.url("/trees?q=beta"))
+    # What was appended a moment before comes with the stream at the latest.
+    expect(page.locator("#rows tr:visible")).to_have_count(1)
     assert shown(page) == ["two"]
     gateway.append(site.push(node(2), repo="beta/two", user="carol"), site.push(node(3), repo="delta/four"))
     expect(page.locator(USER.format("beta/two"))).to_have_text("carol")

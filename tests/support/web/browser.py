@@ -187,6 +187,14 @@ class Browser:
             self._add("foreign request", request.url)
 
 
+def try_now(page: Page) -> None:
+    """Click "Try now", if the page has not reached the gateway again by itself.
+
+    No pointer is moved, because that is a reader's, for whom events wait behind a button.
+    """
+    page.evaluate("document.querySelectorAll('button').forEach((it) => it.textContent === 'Try now' && it.click())")
+
+
 def scrolls_sideways(page: Page) -> bool:
     """Return whether a reader must scroll a page sideways."""
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"

@@ -9,7 +9,7 @@ import time
 from playwright.sync_api import Page
 
 from sourcepulse.events.event import Event
-from support.web.browser import Browser
+from support.web.browser import Browser, try_now
 from support.web.feed import streams, until
 from support.web.gateway import Gateway, MakeGateway
 from support.web.tree_events import Tree
@@ -71,8 +71,7 @@ def test_a_restart_neither_loses_nor_doubles_an_event(make_gateway: MakeGateway,
     pages[0].locator(".banner.broken", has_text="What you see ends there.").wait_for()
     assert pages[0].locator("#slot").inner_text().startswith("stopped at ")
     gateway.start()
-    # A pointer that moves is a reader's, for whom events would wait behind a button.
-    pages[0].get_by_role("button", name="Try now").dispatch_event("click")
+    try_now(pages[0])
     for page in pages:
         live(page)
         page.locator(".row", has_text="u3 pushed").wait_for()
